@@ -1,0 +1,1 @@
+"""Sekisho: mail submission for networks that block port 25."""
