@@ -21,8 +21,10 @@ from .events import (
     StartTls,
     Wrong,
 )
+from .extensions import ServerProfile
 from .failures import DeliveryFailure, PermanentFailure, RemoteProtocolError, TemporaryFailure
 from .replies import Reply
+from .server import ServerConnection
 
 __all__ = [
     "AddressError",
@@ -44,6 +46,8 @@ __all__ = [
     "RemoteProtocolError",
     "Reply",
     "Reset",
+    "ServerConnection",
+    "ServerProfile",
     "StartTls",
     "TemporaryFailure",
     "Wrong",

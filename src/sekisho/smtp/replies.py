@@ -162,6 +162,8 @@ TOO_MANY_ERRORS = Reply(421, "4.7.0", ("Too many refused commands; closing the c
 TOO_MANY_MESSAGES = Reply(421, "4.7.0", ("Message limit of this connection reached; please connect again",))
 TOO_MUCH_CONTENT = Reply(421, "4.3.0", ("The content far exceeds the size limit; closing the connection",))
 TOO_MUCH_HELD = Reply(421, "4.3.0", ("Too much was sent without waiting for replies; closing the connection",))
+TOO_MUCH_TOO_EARLY = Reply(421, "4.7.0", ("Too much was sent before the greeting; closing the connection",))
+LOCAL_ERROR_CLOSING = Reply(421, "4.3.0", ("The server has a problem; please send again later",))
 NOT_SMTP = Reply(421, "4.7.0", ("This is a mail server and does not speak HTTP",))
 
 # Temporary
