@@ -1,5 +1,6 @@
 """PLAIN (RFC 4616): authzid NUL authcid NUL password, in one message."""
 
+from .errors import SaslError
 from .prepare import MAX_OCTETS, PreparationError, read_text
 from .steps import Challenge, Malformed, PasswordClaim, Step
 
@@ -30,10 +31,11 @@ class PlainServer:
 class PlainClient:
     """The client side of PLAIN."""
 
-    __slots__ = ("_message", "done")
+    __slots__ = ("_asked", "_message", "done")
 
     def __init__(self, username: str, password: str) -> None:
         self._message = b"\0" + username.encode() + b"\0" + password.encode()
+        self._asked = False
         self.done = True
 
     @property
@@ -41,5 +43,12 @@ class PlainClient:
         return self._message
 
     def respond(self, challenge: bytes) -> bytes:
-        """Return the message again: the challenge is empty when the server did not want it with AUTH."""
+        """Return the message once more: the challenge is empty when the server did not want it with AUTH.
+
+        Raises:
+            SaslError: the challenge says something, or comes a second time.
+        """
+        if challenge or self._asked:
+            raise SaslError("the server sends a challenge that PLAIN does not have")
+        self._asked = True
         return self._message

@@ -1,0 +1,122 @@
+"""An account as the rest of the program sees it: no verifier, no password, only who it is and what it may send as."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sekisho.smtp import AddressError, Mailbox
+
+from .errors import BadLogin
+
+__all__ = ["TAG_SEPARATOR", "Account", "AccountDetails", "identity_key", "login_key", "name_key"]
+
+TAG_SEPARATOR = "+"  # rin+shop@example.jp is delivered to rin@example.jp (RFC 5233 §1)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account.
+
+    Fields:
+        id: never given to another account, not even after deletion.
+        login: canonical, e.g. ``rin@example.jp``.
+        identities: further addresses it may send as; ``@example.jp`` means every address of that domain.
+        suspension: the operator's reason; "" when there is none or the account is not suspended.
+        messages_per_hour, recipients_per_hour: limits of its own; None leaves them to the policy.
+        language: ``ja`` or ``en``; None leaves it to the service.
+    """
+
+    id: int
+    login: str
+    identities: tuple[str, ...] = ()
+    suspended: bool = False
+    smarthost: bool = False
+    messages_per_hour: int | None = None
+    recipients_per_hour: int | None = None
+    language: str | None = None
+    suspension: str = ""
+    _owned: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_owned", frozenset((self.login, *self.identities)))
+
+    def owns(self, mailbox: Mailbox) -> bool:
+        """Tell whether the account may send as *mailbox*: its login, an identity, or either with a ``+tag``."""
+        key = mailbox.key
+        if key in self._owned:
+            return True
+        local_part, at, domain = key.rpartition("@")
+        if at + domain in self._owned:
+            return True
+        base, separator, _ = local_part.partition(TAG_SEPARATOR)
+        return bool(separator) and f"{base}@{domain}" in self._owned
+
+
+@dataclass(frozen=True, slots=True)
+class AccountDetails:
+    """An account as ``sekisho account show`` prints it.
+
+    Fields:
+        mechanisms: names of the verifiers it has (``argon2id`` serves PLAIN and LOGIN).
+        created, changed: UTC epoch in seconds.
+        last_login: the same, up to ten minutes late; None when it never logged in.
+    """
+
+    account: Account
+    mechanisms: tuple[str, ...]
+    created: float
+    changed: float
+    last_login: float | None
+
+
+def name_key(name: str) -> str:
+    """Return the text by which a claimed user name is looked up. Never raises: any text is a name that nobody has."""
+    name = name.strip()  # telephones add a space when they complete an address
+    if "@" in name:
+        try:
+            return Mailbox.parse(name, utf8=True).key
+        except AddressError:
+            pass
+    return name.casefold()
+
+
+def login_key(login: str, default_domain: str | None) -> str:
+    """Return the canonical form of a new login.
+
+    Raises:
+        BadLogin: it is not an address, or has a tag.
+    """
+    login = login.strip()
+    if login and "@" not in login:
+        if default_domain is None:
+            raise BadLogin(f"{login!r} has no domain: give the whole address, such as {login}@example.jp")
+        login = f"{login}@{default_domain}"
+    return _address_key(login)
+
+
+def identity_key(identity: str) -> str:
+    """Return the canonical form of a new identity: an address, or ``@domain``.
+
+    Raises:
+        BadLogin: it is neither, or has a tag.
+    """
+    identity = identity.strip()
+    if identity.startswith("@"):
+        return "@" + _address_key(f"postmaster{identity}").rpartition("@")[2]
+    return _address_key(identity)
+
+
+def _address_key(address: str) -> str:
+    try:
+        mailbox = Mailbox.parse(address, utf8=True)
+    except AddressError as error:
+        raise BadLogin(f"{address!r} is not an address: {error.problem}") from error
+    if not mailbox.domain:
+        raise BadLogin(f"{address!r} has no domain: give the whole address, such as {address}@example.jp")
+    if TAG_SEPARATOR in mailbox.local_part:
+        # Whoever owns the address before the tag owns it with every tag: it cannot be somebody else's.
+        base = mailbox.local_part.partition(TAG_SEPARATOR)[0]
+        raise BadLogin(
+            f"{address!r} has a tag after {TAG_SEPARATOR!r}: give {base}@{mailbox.domain}, which includes it"
+        )
+    return mailbox.key

@@ -1,0 +1,33 @@
+"""What this package raises. Each text can be shown to the operator or the person as it stands.
+
+Exception
+├── AccountsError
+│   ├── AccountExists        the login, or an address that would be one, is taken
+│   ├── UnknownAccount       no account of that name, or more than one
+│   ├── BadLogin             a login or identity that cannot be one
+│   └── WeakPassword         a password that is too short, too long or too easy
+├── HashingBusy              (hasher.py) more password checks wait than are allowed
+└── sekisho.store.StoreError the database or the key file: damaged, full, not readable
+"""
+
+__all__ = ["AccountExists", "AccountsError", "BadLogin", "UnknownAccount", "WeakPassword"]
+
+
+class AccountsError(Exception):
+    """The change was refused; nothing was changed. The message says why and what to do."""
+
+
+class AccountExists(AccountsError):
+    """The login is in use, as a login or as another account's identity."""
+
+
+class UnknownAccount(AccountsError):
+    """There is no such account, or the name fits several."""
+
+
+class BadLogin(AccountsError):
+    """The text is not an address that can be a login or an identity."""
+
+
+class WeakPassword(AccountsError):
+    """The password cannot be accepted."""
