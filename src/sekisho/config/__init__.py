@@ -5,7 +5,7 @@ from __future__ import annotations
 from .errors import ConfigError, ConfigErrors
 from .load import load
 from .reference import example, reference
-from .reload import changed
+from .reload import Changes, changed
 from .setting import REQUIRED, Check, Row, at_least, between, rows_of, setting
 from .values import (
     DAY,
@@ -34,6 +34,7 @@ __all__ = [
     "MIB",
     "MINUTE",
     "REQUIRED",
+    "Changes",
     "Check",
     "ConfigError",
     "ConfigErrors",

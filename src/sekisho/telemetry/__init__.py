@@ -1,0 +1,22 @@
+"""What happened: typed events, the log they are written to, and the timeline told from it."""
+
+from __future__ import annotations
+
+from .events import EVENTS, EventLog, Level, Row
+from .redact import redact_address
+from .settings import LogSettings
+from .trace import Entry, log_files, purge, render, timeline
+
+__all__ = [
+    "EVENTS",
+    "Entry",
+    "EventLog",
+    "Level",
+    "LogSettings",
+    "Row",
+    "log_files",
+    "purge",
+    "redact_address",
+    "render",
+    "timeline",
+]

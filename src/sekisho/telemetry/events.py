@@ -1,0 +1,227 @@
+"""Every operational event, named once, and the log they are written to.
+
+An event is one JSON object on one line: ``t`` (UTC seconds since the epoch), ``event`` (its name), ``worker``, and what
+the caller knows: ``session``, ``queue_id``, ``client``, ``account`` and so on. Fields that are None are left out.
+Secrets are never handed to this module; values are escaped by JSON, so that none can begin a line of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from json.encoder import encode_basestring_ascii
+from pathlib import Path
+from typing import Final
+
+from .redact import redact_address
+from .settings import LogSettings
+
+__all__ = ["EVENTS", "EventLog", "Level", "Row", "file_name"]
+
+FLUSH_AFTER: Final = 0.1  # seconds an event may wait in memory
+FLUSH_OCTETS: Final = 64 * 1024
+MAX_BUFFERED_OCTETS: Final = 4 * 1024 * 1024  # kept while the disk is full; then the oldest are dropped and counted
+MAX_TEXT: Final = 2000  # characters of one value
+
+
+class Level(IntEnum):
+    """How much an event matters."""
+
+    DEBUG = 10
+    INFO = 20
+    NOTICE = 30
+    WARNING = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One event: its level, and what it means, for the reference and for `sekisho trace`."""
+
+    level: Level
+    prose: str
+
+
+EVENTS: Final[dict[str, Row]] = {
+    "session.opened": Row(Level.DEBUG, "A client connected."),
+    "session.closed": Row(Level.INFO, "A client left without having sent a message."),
+    "session.refused": Row(Level.NOTICE, "A connection was refused: too many of them."),
+    "session.failed": Row(Level.WARNING, "A session ended by an internal error; the program's log has the traceback."),
+    "tls.failed": Row(Level.NOTICE, "A TLS handshake with a client failed."),
+    "auth.accepted": Row(Level.INFO, "A client logged in."),
+    "auth.refused": Row(Level.NOTICE, "A login failed; `reason` tells why, which the client is not told."),
+    "command.refused": Row(Level.INFO, "A command was out of order, malformed or unknown."),
+    "message.accepted": Row(Level.INFO, "A message is durable in the queue, and the client was told so."),
+    "message.refused": Row(Level.NOTICE, "A sender, a recipient or a message was refused."),
+    "delivery.delivered": Row(Level.INFO, "A next hop took responsibility for a recipient's copy."),
+    "delivery.deferred": Row(Level.NOTICE, "An attempt failed for now; another follows at `next_attempt`."),
+    "delivery.failed": Row(Level.NOTICE, "A recipient was refused for good."),
+    "delivery.login_refused": Row(Level.WARNING, "A smarthost refused our login; mail for it waits."),
+    "delivery.expired": Row(Level.NOTICE, "A recipient was given up: the message's lifetime is over."),
+    "dsn.queued": Row(Level.INFO, "A delivery status notification was queued to the sender."),
+    "dsn.dropped": Row(Level.NOTICE, "A report was due, but nobody may get it: the reverse-path was null."),
+    "queue.held": Row(Level.NOTICE, "An operator put a message on hold."),
+    "queue.released": Row(Level.NOTICE, "An operator released a held message."),
+    "queue.retried": Row(Level.NOTICE, "An operator asked for an attempt at once."),
+    "queue.deleted": Row(Level.NOTICE, "An operator deleted a message; nobody is notified."),
+    "queue.recovered": Row(Level.INFO, "A spool was opened after a start or a crash."),
+    "queue.damaged": Row(Level.WARNING, "The stored content of a message does not match its checksum."),
+    "queue.full": Row(Level.WARNING, "There was no room for a message; the client was told to come back."),
+    "service.started": Row(Level.NOTICE, "The service listens."),
+    "service.reloaded": Row(Level.NOTICE, "The configuration was read again."),
+    "service.stopping": Row(Level.NOTICE, "The service takes no more connections and finishes what is under way."),
+    "worker.started": Row(Level.INFO, "A mail process was started."),
+    "worker.died": Row(Level.WARNING, "A mail process ended; another takes its place."),
+    "ledger.replaced": Row(Level.WARNING, "The file of limits was damaged: the counts begin anew."),
+    "log.dropped": Row(Level.WARNING, "Events were lost: the log could not be written."),
+}
+
+_LEVELS: Final = {"debug": Level.DEBUG, "info": Level.INFO, "notice": Level.NOTICE, "warning": Level.WARNING}
+
+
+def file_name(day: str) -> str:
+    """Name of the file that holds the events of *day* (``2026-11-24``, UTC)."""
+    return f"events-{day}.jsonl"
+
+
+class EventLog:
+    """Appends events to the day's file, shared by all processes: each flush is one append of whole lines.
+
+    With a running event loop, events are flushed within `FLUSH_AFTER` seconds by it; without one, call `flush`. Writing
+    never raises: mail goes on when the log's disk is full, and the loss is told once there is room again.
+    """
+
+    def __init__(
+        self, directory: Path, settings: LogSettings, worker: int, *, now: Callable[[], float] = time.time
+    ) -> None:
+        """Events go to *directory*, made when it is missing; *worker* is the number of this process in each of them."""
+        self.directory = directory
+        self.worker = worker
+        self._now = now
+        self._buffer: list[bytes] = []
+        self._size = 0
+        self._dropped = 0
+        self._failing = False  # the last write failed: the timer tries again, not every event
+        self._fd = -1
+        self._day = -1
+        self._timer: asyncio.TimerHandle | None = None
+        self._suffix = f',"worker":{worker}}}\n'
+        self.reload(settings)
+
+    def reload(self, settings: LogSettings) -> None:
+        """Use *settings* from now on."""
+        lowest = _LEVELS[settings.level]
+        self._unwanted = frozenset(name for name, row in EVENTS.items() if row.level < lowest)
+        self._addresses = settings.client_addresses
+
+    def emit(self, event: str, **fields: object) -> None:
+        """Note that *event*, a row of `EVENTS`, happened.
+
+        *fields* are text, numbers, booleans, or lists of these; None is left out.
+        """
+        if event in self._unwanted:
+            return
+        parts = [f'{{"t":{self._now():.3f},"event":"{event}"']
+        for name, value in fields.items():
+            if value is None:
+                continue
+            if name == "client" and self._addresses != "full":
+                value = redact_address(str(value), self._addresses)
+                if value is None:
+                    continue
+            parts.append(f'"{name}":{_encoded(value)}')
+        line = (",".join(parts) + self._suffix).encode("ascii")
+        self._buffer.append(line)
+        self._size += len(line)
+        if self._size >= FLUSH_OCTETS and not self._failing:
+            self.flush()
+        elif self._timer is None:
+            try:
+                self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER, self.flush)
+            except RuntimeError:  # no loop: the caller flushes
+                pass
+
+    def flush(self) -> None:
+        """Write what waits in memory."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._buffer:
+            return
+        octets = b"".join(self._buffer)
+        try:
+            self._turn_page()
+            written = os.write(self._fd, octets)
+        except OSError:
+            self._failing = True
+            self._keep_what_fits()
+            return
+        self._failing = False
+        if written < len(octets):  # the disk filled up: end the torn line, so that the next one can be read
+            try:
+                os.write(self._fd, b"\n")
+            except OSError:
+                pass
+            self._dropped += octets.count(b"\n", written)
+        self._buffer.clear()
+        self._size = 0
+        if self._dropped and written == len(octets):
+            dropped, self._dropped = self._dropped, 0
+            self.emit("log.dropped", count=dropped)
+
+    def close(self) -> None:
+        """Flush, and let go of the file."""
+        self.flush()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            self._day = -1
+
+    def _turn_page(self) -> None:
+        """Have the file of the present day (UTC) open."""
+        now = self._now()
+        day = int(now // 86400)
+        if day == self._day and self._fd >= 0:
+            return
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        path = self.directory / file_name(time.strftime("%Y-%m-%d", time.gmtime(now)))
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        try:
+            self._fd = os.open(path, flags, 0o640)
+        except FileNotFoundError:
+            self.directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+            self._fd = os.open(path, flags, 0o640)
+        self._day = day
+
+    def _keep_what_fits(self) -> None:
+        """Nothing could be written: keep what waits, within bounds."""
+        while self._size > MAX_BUFFERED_OCTETS - FLUSH_OCTETS and self._buffer:
+            half = len(self._buffer) // 2 + 1
+            self._dropped += half
+            del self._buffer[:half]
+            self._size = sum(map(len, self._buffer))
+
+
+def _encoded(value: object) -> str:
+    if isinstance(value, str):
+        return encode_basestring_ascii(value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + "…")
+    if value is True:
+        return "true"
+    if value is False:
+        return "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return json.dumps(round(value, 6)) if value == value and abs(value) != float("inf") else "null"
+    if isinstance(value, list | tuple):
+        return f"[{','.join([_encoded(element) for element in value])}]"
+    return encode_basestring_ascii(str(value)[:MAX_TEXT])
