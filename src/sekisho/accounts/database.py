@@ -116,10 +116,7 @@ class AccountDatabase:
 
     def lacks_password_hash(self) -> bool:
         """Tell whether some account has SCRAM keys and no argon2id verifier: one taken over from another system."""
-        query = (
-            "SELECT EXISTS (SELECT 1 FROM verifiers AS scram WHERE scram.mechanism LIKE 'SCRAM-%' AND NOT EXISTS "
-            "(SELECT 1 FROM verifiers WHERE account = scram.account AND mechanism = 'argon2id'))"
-        )
+        query = "SELECT EXISTS (SELECT 1 FROM accounts WHERE scram_only = 1)"
         row: tuple[int] = self._reader.execute(query).fetchone()
         return bool(row[0])
 

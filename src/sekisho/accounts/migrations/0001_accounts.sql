@@ -11,11 +11,13 @@ CREATE TABLE accounts (
     messages_per_hour INTEGER,                 -- NULL: the policy's
     recipients_per_hour INTEGER,
     language TEXT,
+    scram_only INTEGER NOT NULL DEFAULT 0,     -- has SCRAM keys and no argon2id verifier: taken over from elsewhere
     created REAL NOT NULL,                     -- UTC epoch, seconds
     changed REAL NOT NULL
 ) STRICT;
 CREATE INDEX accounts_by_local_part ON accounts (local_part);
 CREATE INDEX accounts_by_domain ON accounts (domain);
+CREATE INDEX accounts_with_scram_only ON accounts (id) WHERE scram_only = 1;
 
 CREATE TABLE identities (
     account INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
@@ -56,3 +58,16 @@ CREATE TRIGGER identity_deleted AFTER DELETE ON identities BEGIN UPDATE generati
 CREATE TRIGGER verifier_added AFTER INSERT ON verifiers BEGIN UPDATE generation SET number = number + 1; END;
 CREATE TRIGGER verifier_changed AFTER UPDATE ON verifiers BEGIN UPDATE generation SET number = number + 1; END;
 CREATE TRIGGER verifier_deleted AFTER DELETE ON verifiers BEGIN UPDATE generation SET number = number + 1; END;
+
+CREATE TRIGGER scram_only_by_insert AFTER INSERT ON verifiers BEGIN
+    UPDATE accounts SET scram_only =
+        EXISTS (SELECT 1 FROM verifiers WHERE account = NEW.account AND mechanism LIKE 'SCRAM-%')
+        AND NOT EXISTS (SELECT 1 FROM verifiers WHERE account = NEW.account AND mechanism = 'argon2id')
+    WHERE id = NEW.account;
+END;
+CREATE TRIGGER scram_only_by_delete AFTER DELETE ON verifiers BEGIN
+    UPDATE accounts SET scram_only =
+        EXISTS (SELECT 1 FROM verifiers WHERE account = OLD.account AND mechanism LIKE 'SCRAM-%')
+        AND NOT EXISTS (SELECT 1 FROM verifiers WHERE account = OLD.account AND mechanism = 'argon2id')
+    WHERE id = OLD.account;
+END;
