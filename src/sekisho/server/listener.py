@@ -1,0 +1,377 @@
+"""The shell around one SMTP session: moves octets between a socket, TLS, the protocol core and the session.
+
+No decision about mail lives here; what lives here is what needs a clock or a socket: TLS, time limits, back-pressure,
+the wait before the greeting, and the order of replies while one of them is still being worked out.
+
+A connection costs no timer and no task: `MailServer` sweeps all connections for missed deadlines every few seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from sekisho.net.tls import ServerTls, TlsError, TlsPipe, is_client_hello
+from sekisho.smtp import Reply, ServerConnection, replies
+
+from .session import Pending, Session
+
+if TYPE_CHECKING:
+    from .service import MailServer
+
+__all__ = ["Conversation"]
+
+HANDSHAKE_TIMEOUT = 30.0  # seconds for a TLS handshake, as long as slow phones need
+LINGER = 10.0  # seconds to let a closing peer take our last reply
+FAILED = Reply(421, "4.3.0", ("The server has a problem; please send again later",))
+BUFFERED = 262_144  # octets of unread input after which a waiting session stops reading
+
+
+class Conversation(asyncio.Protocol):
+    """One connection of a client."""
+
+    __slots__ = (
+        "_early",
+        "_greeted",
+        "_paused",
+        "_pipe",
+        "_reading_paused",
+        "_server",
+        "_session",
+        "_smtp",
+        "_tls",
+        "_transport",
+        "_upgrading",
+        "_waiting",
+        "address",
+        "deadline",
+    )
+
+    def __init__(self, server: MailServer) -> None:
+        self._server = server
+        self._tls: ServerTls | None = server.tls
+        self._pipe: TlsPipe | None = None
+        self._transport: asyncio.Transport | None = None
+        self._smtp: ServerConnection | None = None
+        self._session: Session | None = None
+        self._early: bytes | None = None  # octets that came before the greeting
+        self._greeted = False
+        self._waiting = False  # an answer is being worked out: no command is taken until it is there
+        self._upgrading = False  # STARTTLS was granted, the handshake is not over
+        self._paused = False  # the peer does not take our replies
+        self._reading_paused = False
+        self.address = ""
+        self.deadline = 0.0
+
+    # ------------------------------------------------------------------ connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the client in, then greet it, start TLS, or wait for a ClientHello."""
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self.address = peer[0] if isinstance(peer, tuple) else "local"
+        if self.address.startswith("::ffff:"):
+            self.address = self.address[7:]
+        server = self._server
+        refusal = server.admit(self)
+        self.deadline = server.clock() + HANDSHAKE_TIMEOUT
+        if refusal is not None:
+            self._refuse(refusal)
+        elif server.implicit_tls:
+            self._start_tls()
+        else:
+            wait = server.greeting_wait(self.address)
+            if wait > 0:
+                server.loop.call_later(wait, self._greet)
+            else:
+                self._greet()
+
+    def _refuse(self, refusal: Reply) -> None:
+        transport = self._transport
+        assert transport is not None
+        if not self._server.implicit_tls:
+            transport.write(refusal.wire)
+        transport.close()
+
+    def _open_session(self, tls: bool) -> tuple[ServerConnection, Session]:
+        session = self._session
+        if session is None:
+            session = self._session = self._server.new_session(self.address)
+        if tls:
+            assert self._pipe is not None
+            assert self._tls is not None
+            session.tls_started(self._pipe.facts(), self._pipe.bindings(self._tls))
+        smtp = self._smtp = ServerConnection(self._server.profile(tls=tls), tls=tls)
+        session.smtp = smtp
+        return smtp, session
+
+    def _greet(self) -> None:
+        transport = self._transport
+        if self._greeted or transport is None or transport.is_closing() or self._pipe is not None:
+            return
+        self._greeted = True
+        smtp, _ = self._open_session(tls=False)
+        smtp.greet()
+        early, self._early = self._early, None
+        self._touch()
+        if early:
+            smtp.receive_data(early)
+        self._run()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Count the client out and forget its transaction."""
+        self._transport = None
+        self._server.dismiss(self)
+        if self._session is not None:
+            self._session.closed(error)
+            self._session.smtp = None
+        self._smtp = None
+
+    # ------------------------------------------------------------------ input
+
+    def data_received(self, data: bytes) -> None:
+        """Take octets from the socket."""
+        try:
+            self._take(data)
+        except Exception:
+            self._server.failed(self.address)
+            self._abandon(FAILED)
+
+    def _take(self, data: bytes) -> None:
+        pipe = self._pipe
+        if pipe is not None:
+            was_established = pipe.established
+            try:
+                plain = pipe.receive(data)
+            except TlsError as error:
+                self._tls_failed(pipe, error)
+                return
+            if not was_established:
+                self._handshake_progress(pipe)
+                if self._smtp is None:
+                    return
+            if pipe.ended and not plain:
+                self._close()
+                return
+            if not plain:
+                return
+            data = plain
+        elif not self._greeted:
+            self._before_greeting(data)
+            return
+        smtp = self._smtp
+        if smtp is None:
+            return
+        smtp.receive_data(data)
+        self._touch()
+        if self._waiting or self._paused:
+            self._pause_reading()
+        else:
+            self._run()
+
+    def _before_greeting(self, data: bytes) -> None:
+        """Tell a ClientHello from a client that talks too early."""
+        early = self._early = (self._early or b"") + data
+        if self._tls is not None and is_client_hello(early):
+            if len(early) < 2:
+                return
+            self._early = None
+            self._server.met_tls_first(self.address)
+            self._start_tls()
+            self._take(early)
+        elif len(early) > BUFFERED:
+            self._abandon(replies.TOO_MUCH_HELD)
+
+    def _start_tls(self) -> None:
+        assert self._tls is not None
+        self._pipe = TlsPipe(self._tls)
+        self.deadline = self._server.clock() + HANDSHAKE_TIMEOUT
+
+    def _handshake_progress(self, pipe: TlsPipe) -> None:
+        outgoing = pipe.outgoing()
+        if outgoing and self._transport is not None:
+            self._transport.write(outgoing)
+        if not pipe.established:
+            return
+        self._greeted = True
+        upgraded = self._upgrading
+        self._upgrading = False
+        smtp, _ = self._open_session(tls=True)
+        self._touch()
+        if not upgraded:
+            smtp.greet()
+            self._flush()
+
+    def _tls_failed(self, pipe: TlsPipe, error: TlsError) -> None:
+        alert = pipe.outgoing()
+        transport = self._transport
+        if transport is not None:
+            if alert:
+                transport.write(alert)
+            transport.close()
+        self._server.tls_failed(self.address, error.problem)
+
+    def eof_received(self) -> bool:
+        """Let a half-closed client still have the answers it waits for."""
+        if self._smtp is None or self._pipe is not None:
+            return False
+        self._smtp.receive_eof()
+        return self._waiting
+
+    # ------------------------------------------------------------------ the dialogue
+
+    def _run(self) -> None:
+        """Answer everything that can be answered now, then write all replies at once."""
+        smtp, session = self._smtp, self._session
+        if smtp is None or session is None:
+            return
+        decide = session.decide
+        while not self._paused:
+            event = smtp.next_event()
+            if event is None:
+                break
+            answer = decide(event)
+            if answer is None:
+                continue
+            if answer.__class__ is Pending:
+                self._wait_for(answer)
+                if self._waiting:
+                    break
+            else:
+                smtp.reply(cast("Reply", answer))
+                if session.starting_tls:
+                    self._upgrade(session)
+                    return
+        self._flush()
+
+    def _wait_for(self, pending: Pending) -> None:
+        future = pending.future
+        if future.done():
+            self._answer(pending)
+            return
+        self._waiting = True
+        self.deadline = float("inf")  # the wait is ours, not the client's
+        future.add_done_callback(lambda _: self._resume(pending))
+
+    def _resume(self, pending: Pending) -> None:
+        self._waiting = False
+        if self._transport is None:
+            pending.finish()
+            return
+        try:
+            self._answer(pending)
+            self._touch()
+            if self._reading_paused and not self._paused:
+                self._reading_paused = False
+                self._transport.resume_reading()
+            self._run()
+        except Exception:
+            self._server.failed(self.address)
+            self._abandon(FAILED)
+
+    def _answer(self, pending: Pending) -> None:
+        smtp = self._smtp
+        answer = pending.finish()
+        if smtp is None:
+            return
+        if isinstance(answer, Reply):
+            smtp.reply(answer)
+        else:
+            smtp.challenge(answer)
+
+    def _upgrade(self, session: Session) -> None:
+        session.starting_tls = False
+        self._flush()
+        self._upgrading = True
+        self._smtp = None
+        self._start_tls()
+
+    # ------------------------------------------------------------------ output
+
+    def _flush(self) -> None:
+        smtp, transport = self._smtp, self._transport
+        if smtp is None or transport is None:
+            return
+        octets = smtp.data_to_send()
+        pipe = self._pipe
+        if octets:
+            if pipe is not None:
+                pipe.send(octets)
+                octets = pipe.outgoing()
+            transport.write(octets)
+        if smtp.closed:
+            self._close()
+
+    def _close(self) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        if self._pipe is not None and not transport.is_closing():
+            self._pipe.close()
+            outgoing = self._pipe.outgoing()
+            if outgoing:
+                transport.write(outgoing)
+        transport.close()
+        self.deadline = self._server.clock() + LINGER
+
+    def _abandon(self, reply: Reply) -> None:
+        """Say *reply* if the dialogue is in a state to say anything, and close."""
+        smtp, transport = self._smtp, self._transport
+        if transport is None:
+            return
+        if smtp is not None and not smtp.closed and not self._waiting:
+            smtp.close_with(reply)
+            try:
+                self._flush()
+            except Exception:
+                transport.abort()
+        else:
+            transport.close()
+
+    def pause_writing(self) -> None:
+        """Stop taking commands: the client does not read its replies."""
+        self._paused = True
+        self._pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on after the client has caught up."""
+        self._paused = False
+        if self._transport is not None and self._reading_paused and not self._waiting:
+            self._reading_paused = False
+            self._transport.resume_reading()
+            self._run()
+
+    def _pause_reading(self) -> None:
+        if not self._reading_paused and self._transport is not None and not self._transport.is_closing():
+            self._reading_paused = True
+            self._transport.pause_reading()
+
+    # ------------------------------------------------------------------ time
+
+    def _touch(self) -> None:
+        server = self._server
+        session = self._session
+        in_content = session is not None and session.in_content
+        self.deadline = server.clock() + (server.data_timeout if in_content else server.idle_timeout)
+
+    def expire(self) -> None:
+        """Close a connection whose deadline has passed."""
+        transport = self._transport
+        if transport is None:
+            return
+        if transport.is_closing() or self._smtp is None or self._paused:
+            transport.abort()
+        else:
+            self._abandon(replies.IDLE_TIMEOUT)
+            self.deadline = self._server.clock() + LINGER
+
+    def drain(self) -> None:
+        """Close as soon as nothing is under way (the service is stopping)."""
+        if self._waiting or (self._session is not None and self._session.in_transaction):
+            return
+        self._abandon(replies.SHUTTING_DOWN)
+
+    def abort(self) -> None:
+        """Cut the connection off: the time to stop has come."""
+        if self._transport is not None:
+            self._transport.abort()

@@ -1,0 +1,448 @@
+"""One client's session: what may be answered to each event of the protocol core, from connection to QUIT.
+
+The session decides, it moves no octets. It joins the core's AUTH events to the accounts, asks policy whether a
+sender, a recipient or a message may pass, and hands the content to the queue. A decision is a `Reply`, None where the
+event needs none, or `Pending` when it takes longer than a moment: hashing a password, a durable commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sekisho.accounts import Accepted, Account, Exchange, Refusal, Refused
+from sekisho.net.tls import TlsFacts
+from sekisho.policy import SessionFailures, check_envelope
+from sekisho.queue import Arrival, ContentWriter, QueueId, SpoolError, SpoolFull
+from sekisho.sasl import Challenge
+from sekisho.smtp import (
+    Auth,
+    AuthResponse,
+    Body,
+    ContentChunk,
+    Data,
+    EndOfContent,
+    Envelope,
+    Event,
+    Hello,
+    Mailbox,
+    MailFrom,
+    RcptTo,
+    Recipient,
+    Reply,
+    Reset,
+    ServerConnection,
+    StartTls,
+    Wrong,
+    replies,
+)
+
+from .content import Handling, dress
+
+if TYPE_CHECKING:
+    from .service import MailServer, Services
+
+__all__ = ["Pending", "Session"]
+
+SUSPENDED = Reply(  # RFC 5248 registers X.7.13, "user account disabled"
+    535, "5.7.13", ("This account is suspended and cannot send; please contact your mail operator",)
+)
+MALFORMED = Reply(501, "5.5.2", ("The login data is not what this mechanism sends",))  # RFC 4954 §4
+
+
+@dataclass(slots=True)
+class Pending:
+    """An answer that is being worked out.
+
+    Fields:
+        future: done when the answer can be had.
+        finish: turns the finished future into the answer: a reply, or the octets of a SASL challenge. It is called
+            exactly once, also when the client has gone: what it accounts for has happened all the same.
+    """
+
+    future: asyncio.Future[Any]
+    finish: Callable[[], Reply | bytes]
+
+
+class Session:
+    """What we know of one client, and what it may do next."""
+
+    __slots__ = (
+        "_bindings",
+        "_content",
+        "_exchange",
+        "_failures",
+        "_mail",
+        "_may_relay",
+        "_messages",
+        "_recipients",
+        "_server",
+        "_services",
+        "_submission",
+        "account",
+        "address",
+        "hello",
+        "id",
+        "in_content",
+        "mechanism",
+        "smtp",
+        "starting_tls",
+        "tls",
+    )
+
+    def __init__(self, server: MailServer, session_id: str, address: str) -> None:
+        self._server = server
+        self._services: Services = server.services
+        self._submission = server.kind != "mx"
+        self._bindings: dict[str, bytes] = {}
+        self._exchange: Exchange | None = None
+        self._failures: SessionFailures | None = None
+        self._content: ContentWriter | None = None
+        self._mail: MailFrom | None = None
+        self._may_relay: bool | None = None  # not yet asked
+        self._messages = 0
+        self._recipients: list[Recipient] = []
+        self.id = session_id
+        self.address = address
+        self.account: Account | None = None
+        self.mechanism = ""
+        self.hello: Hello | None = None
+        self.tls: TlsFacts | None = None
+        self.smtp: ServerConnection | None = None
+        self.in_content = False
+        self.starting_tls = False  # 220 was decided; the shell shakes hands once it is sent
+
+    # ------------------------------------------------------------------ told by the shell
+
+    @property
+    def kind(self) -> str:
+        """The listener's kind."""
+        return self._server.kind
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._mail is not None
+
+    def tls_started(self, facts: TlsFacts, bindings: dict[str, bytes]) -> None:
+        """TLS is up. Nothing learned before it counts (RFC 3207 §4.2)."""
+        self.tls = facts
+        self._bindings = bindings
+        self.hello = None
+        self._forget_transaction()
+
+    def closed(self, error: Exception | None) -> None:
+        """The connection is gone: drop the open transaction; note a session that sent nothing."""
+        self._forget_transaction()
+        if self._messages == 0:
+            self._services.events.emit(
+                "session.closed",
+                session=self.id,
+                client=self.address,
+                listener=self.kind,
+                account=self.account.login if self.account is not None else None,
+                hello=self.hello.name if self.hello is not None else None,
+                tls=self.tls.version if self.tls is not None else None,
+                reason=type(error).__name__ if error is not None else None,
+            )
+
+    # ------------------------------------------------------------------ decisions
+
+    def decide(self, event: Event) -> Reply | Pending | None:
+        """Answer *event*."""
+        return _DECISIONS[event.__class__](self, event)
+
+    def _hello(self, event: Hello) -> Reply:
+        self.hello = event
+        self._services.acquaintances.remember(self.address)
+        return replies.HELLO
+
+    def _start_tls(self, _: StartTls) -> Reply:
+        self.starting_tls = True
+        return replies.READY_FOR_TLS
+
+    def _wrong(self, event: Wrong) -> None:
+        self._services.events.emit(
+            "command.refused",
+            session=self.id,
+            client=self.address,
+            listener=self.kind,
+            command=event.line_excerpt,
+            reply=str(event.reply),
+        )
+
+    def _reset(self, _: Reset) -> None:
+        self._forget_transaction()
+
+    def _forget_transaction(self) -> None:
+        self._mail = None
+        self._recipients = []
+        self.in_content = False
+        if self._content is not None:
+            self._content.discard()
+            self._content = None
+
+    # ------------------------------------------------------------------ AUTH
+
+    def _auth(self, event: Auth) -> Reply | Pending:
+        exchange = self._services.authenticator.begin(
+            event.mechanism,
+            binding=self._bindings,
+            tls=self.tls is not None,
+            gate=self._may_guess,
+            offered=self._server.profile(tls=self.tls is not None).mechanisms,
+        )
+        if exchange is None:
+            return replies.BAD_MECHANISM
+        self._exchange = exchange
+        return self._respond(exchange, event.initial_response)
+
+    def _auth_response(self, event: AuthResponse) -> Reply | Pending:
+        exchange = self._exchange
+        if exchange is None:
+            return replies.BAD_SEQUENCE
+        return self._respond(exchange, event.octets)
+
+    def _respond(self, exchange: Exchange, octets: bytes | None) -> Pending:
+        task = asyncio.get_running_loop().create_task(self._authenticate(exchange, octets))
+        return Pending(task, task.result)
+
+    def _may_guess(self, name: str) -> bool:
+        """Reserve one try for *name* before anything is verified."""
+        failures = self._failures
+        if failures is None:
+            failures = self._failures = SessionFailures()
+        return self._services.auth_guard.reserve(self.address, name, self._services.now())
+
+    async def _authenticate(self, exchange: Exchange, octets: bytes | None) -> Reply | bytes:
+        step = await exchange.respond(octets)
+        if isinstance(step, Challenge):
+            return step.octets
+        self._exchange = None
+        if isinstance(step, Accepted):
+            return self._authenticated(exchange, step.account)
+        return await self._not_authenticated(exchange, step)
+
+    def _authenticated(self, exchange: Exchange, account: Account) -> Reply:
+        services = self._services
+        services.auth_guard.succeeded(self.address, exchange.name or account.login, services.now())
+        self.account = account
+        self.mechanism = exchange.mechanism
+        services.events.emit(
+            "auth.accepted",
+            session=self.id,
+            client=self.address,
+            listener=self.kind,
+            account=account.login,
+            mechanism=exchange.mechanism,
+            tls=self.tls.version if self.tls is not None else None,
+        )
+        return replies.AUTH_OK
+
+    async def _not_authenticated(self, exchange: Exchange, refused: Refused) -> Reply:
+        services, now = self._services, self._services.now()
+        services.events.emit(
+            "auth.refused",
+            session=self.id,
+            client=self.address,
+            listener=self.kind,
+            account=exchange.authcid,
+            mechanism=exchange.mechanism,
+            reason=refused.kind.value,
+            detail=refused.detail or None,
+        )
+        guard, name = services.auth_guard, exchange.name
+        if refused.kind is Refusal.THROTTLED:
+            return guard.refusal
+        if refused.kind is Refusal.BAD_CREDENTIALS and name is not None and self._failures is not None:
+            delay = guard.failed(
+                self.address,
+                name,
+                now,
+                self._failures,
+                mechanism=exchange.mechanism,
+                digest=exchange.password_digest,
+            )
+            await asyncio.sleep(delay)
+            return replies.AUTH_FAILED
+        if name is not None:
+            guard.undecided(self.address, name, now)
+        return _AUTH_REPLIES.get(refused.kind, replies.AUTH_FAILED)
+
+    # ------------------------------------------------------------------ the envelope
+
+    def _mail_from(self, event: MailFrom) -> Reply:
+        account = self.account
+        if self._submission:
+            if account is None:
+                return replies.AUTH_REQUIRED
+            refusal = check_envelope(account, event.reverse_path) or self._services.limits.may_send(
+                account, 1, self._services.now()
+            )
+            if refusal is not None:
+                return self._refused(refusal, event.reverse_path)
+        self._mail = event
+        self._recipients = []
+        return replies.SENDER_OK
+
+    def _rcpt_to(self, event: RcptTo) -> Reply:
+        mailbox = event.mailbox
+        services = self._services
+        if not mailbox.domain:
+            mailbox = Mailbox(mailbox.local_part, services.hostname)  # Postmaster (RFC 5321 §4.1.1.3)
+        refusal = self._refuse_recipient(mailbox)
+        if refusal is not None:
+            return self._refused(refusal, self._mail.reverse_path if self._mail else None, mailbox)
+        self._recipients.append(Recipient(mailbox, event.notify, event.orcpt))
+        return replies.RECIPIENT_OK
+
+    def _refuse_recipient(self, mailbox: Mailbox) -> Reply | None:
+        services = self._services
+        if mailbox.domain in services.local_domains or mailbox.domain == services.hostname:
+            return None if services.accounts.mailbox_for(mailbox) is not None else replies.MAILBOX_UNKNOWN
+        account = self.account
+        if account is not None:
+            return services.limits.may_send(account, len(self._recipients) + 1, services.now())
+        return None if self._is_relay_client() else replies.RELAY_DENIED
+
+    def _is_relay_client(self) -> bool:
+        if self._may_relay is None:
+            self._may_relay = not self._submission and self._services.may_relay(self.address)
+        return self._may_relay
+
+    def _refused(
+        self,
+        refusal: Reply,
+        reverse_path: Mailbox | None,
+        recipient: Mailbox | None = None,
+        recipients: Sequence[Recipient] = (),
+    ) -> Reply:
+        self._services.events.emit(
+            "message.refused",
+            session=self.id,
+            client=self.address,
+            listener=self.kind,
+            account=self.account.login if self.account is not None else None,
+            sender=str(reverse_path or "<>"),
+            recipients=[str(recipient)] if recipient is not None else [str(one.mailbox) for one in recipients[:20]],
+            reply=str(refusal),
+        )
+        return refusal
+
+    # ------------------------------------------------------------------ the content
+
+    def _data(self, _: Data) -> Reply:
+        self._content = self._services.queue.new_content()
+        self.in_content = True
+        return replies.START_CONTENT
+
+    def _content_chunk(self, event: ContentChunk) -> None:
+        content = self._content
+        if content is not None:
+            content.write(event.octets)
+
+    def _end_of_content(self, event: EndOfContent) -> Reply | Pending:
+        mail, recipients, content = self._mail, self._recipients, self._content
+        self._mail, self._recipients, self._content, self.in_content = None, [], None, False
+        if mail is None or content is None:
+            return replies.BAD_SEQUENCE
+        refusal = event.refusal or self._dress(mail, recipients, content)
+        account = self.account
+        now = self._services.now()
+        if refusal is None and account is not None:
+            refusal = self._services.limits.charge(account, len(recipients), now)
+        if refusal is not None:
+            content.discard()
+            return self._refused(refusal, mail.reverse_path, recipients=recipients)
+        return self._commit(mail, recipients, content, now)
+
+    def _dress(self, mail: MailFrom, recipients: list[Recipient], content: ContentWriter) -> Reply | None:
+        """Check the header and put ours on top of it; a reply when the message must be refused."""
+        settings = self._server.settings
+        services = self._services
+        hello = self.hello
+        return dress(
+            content,
+            Handling(
+                account=self.account,
+                null_reverse_path=mail.reverse_path is None,
+                repair=self._submission or self._is_relay_client(),
+                hostname=services.hostname,
+                hello=hello.name if hello is not None else "",
+                extended=hello is not None and hello.extended,
+                smtputf8=mail.smtputf8,
+                client_address=self.address if settings.client_address_in_received or not self._submission else None,
+                tls=(self.tls.version, self.tls.cipher) if self.tls is not None else None,
+                transaction_id=f"{self.id}.{self._messages + 1}",
+                now=services.now(),
+            ),
+            recipients,
+        )
+
+    def _commit(
+        self, mail: MailFrom, recipients: list[Recipient], content: ContentWriter, now: float
+    ) -> Reply | Pending:
+        services, account = self._services, self.account
+        body = mail.body if mail.body is not Body.SEVENBIT or content.head().isascii() else Body.EIGHTBIT
+        envelope = Envelope(mail.reverse_path, tuple(recipients), body, mail.smtputf8, mail.ret, mail.envid)
+        login = account.login if account is not None else None
+        arrival = Arrival(envelope, login, self.id, self.address, self.kind, now)
+        size = content.size
+        future = services.queue.commit(arrival, content)
+
+        def finish() -> Reply:
+            try:
+                queue_id = future.result()
+            except SpoolError as error:
+                if account is not None:
+                    services.limits.refund(account, len(recipients), now)
+                if isinstance(error, SpoolFull):
+                    services.events.emit("queue.full", session=self.id, problem=str(error))
+                    return replies.STORAGE_FULL
+                services.events.emit("message.refused", session=self.id, client=self.address, problem=str(error))
+                return replies.LOCAL_ERROR
+            self._accepted(queue_id, mail, recipients, size)
+            return replies.accepted(queue_id)
+
+        return Pending(future, finish)
+
+    def _accepted(self, queue_id: QueueId, mail: MailFrom, recipients: list[Recipient], size: int) -> None:
+        self._messages += 1
+        self._services.events.emit(
+            "message.accepted",
+            queue_id=queue_id,
+            session=self.id,
+            client=self.address,
+            listener=self.kind,
+            account=self.account.login if self.account is not None else None,
+            hello=self.hello.name if self.hello is not None else None,
+            tls=self.tls.version if self.tls is not None else None,
+            mechanism=self.mechanism or None,
+            sender=str(mail.reverse_path or "<>"),
+            recipients=[str(recipient.mailbox) for recipient in recipients[:20]],
+            recipient_count=len(recipients),
+            size=size,
+        )
+
+
+_AUTH_REPLIES = {
+    Refusal.SUSPENDED: SUSPENDED,
+    Refusal.BUSY: replies.AUTH_TEMPORARY,
+    Refusal.MALFORMED: MALFORMED,
+    Refusal.CANCELLED: replies.AUTH_CANCELED,
+}
+
+_DECISIONS: dict[type[Event], Callable[[Session, Any], Reply | Pending | None]] = {
+    Hello: Session._hello,
+    StartTls: Session._start_tls,
+    Auth: Session._auth,
+    AuthResponse: Session._auth_response,
+    MailFrom: Session._mail_from,
+    RcptTo: Session._rcpt_to,
+    Data: Session._data,
+    ContentChunk: Session._content_chunk,
+    EndOfContent: Session._end_of_content,
+    Reset: Session._reset,
+    Wrong: Session._wrong,
+}
