@@ -86,10 +86,10 @@ class Command:
 _MAILBOX = rf"([{ATEXT}.]++)@({LABEL}(?:\.{LABEL})*+)"
 _PLAIN_MAIL = re.compile(rf"(?i:FROM): ?<{_MAILBOX}>(?: (?i:SIZE)=(\d{{1,20}}))?", re.ASCII)
 _PLAIN_RCPT = re.compile(rf"(?i:TO): ?<{_MAILBOX}>", re.ASCII)
-_PATH = re.compile(r'\s*<((?:[^"<>]|"(?:[^"\\]|\\.)*+")*+)>(?=\s|$)')
-_BARE_PATH = re.compile(r'\s*([^\s<>"]+)')
+_PATH = re.compile(r' *<((?:[^"<>]|"(?:[^"\\]|\\.)*+")*+)>(?= |$)')
+_BARE_PATH = re.compile(r' *([^\s<>"]+)(?= |$)')
 _SOURCE_ROUTE = re.compile(r'@[^\s@,:<>"]+(?:,@[^\s@,:<>"]+)*+:')
-_CHUNK = re.compile(r"(\d{1,20})(?:\s+(LAST))?", re.ASCII | re.IGNORECASE)
+_CHUNK = re.compile(r"(\d{1,20})(?: +(LAST))?", re.ASCII | re.IGNORECASE)
 _MECHANISM = re.compile(r"[A-Z0-9_-]{1,20}", re.ASCII)  # RFC 4422 §3.1
 
 
@@ -106,7 +106,7 @@ def read_helo(argument: str, terms: Terms) -> Hello:
 
 
 def _read_name(argument: str) -> str:
-    name = argument.strip()
+    name = argument.strip(" ")
     if not name:
         raise Refused(replies.HELLO_NEEDS_NAME)
     if not name.isprintable():
@@ -167,13 +167,13 @@ def _split_path(argument: str, keyword: str) -> tuple[str, str]:
     if match is None:
         # Old devices leave the brackets out. One plain word is read as they mean it; anything else is not guessed at.
         match = _BARE_PATH.match(text)
-        if match is None or text[match.end() : match.end() + 1].strip():
+        if match is None:
             raise Refused(Reply(501, "5.5.4", (f"Write {keyword}<address>, with the address in angle brackets",)))
     path = match[1]
     if path.startswith("@"):
         route = _SOURCE_ROUTE.match(path)
         if route is not None:  # RFC 5321 §4.1.1.3, appendix C: source routes are ignored
-            path = path[route.end() :]
+            path = path[route.end() :] or "@"  # a route to nowhere is not the null reverse-path
     return path, text[match.end() :]
 
 
@@ -200,7 +200,7 @@ class Chunk:
 
 
 def read_chunk(argument: str) -> Chunk:
-    match = _CHUNK.fullmatch(argument.strip())
+    match = _CHUNK.fullmatch(argument.strip(" "))
     if match is None:
         raise Refused(replies.BAD_ARGUMENT)
     return Chunk(int(match[1]), match[2] is not None)
@@ -215,7 +215,7 @@ def read_auth(argument: str, terms: Terms) -> Auth:
     if not profile.mechanisms:
         before_tls = profile.offer_starttls and not terms.tls
         raise Refused(replies.ENCRYPTION_REQUIRED if before_tls else replies.AUTH_NOT_OFFERED)
-    words = argument.split()
+    words = [word for word in argument.split(" ") if word]
     if not 1 <= len(words) <= 2 or _MECHANISM.fullmatch(words[0].upper()) is None:
         raise Refused(replies.BAD_ARGUMENT)
     mechanism = words[0].upper()
@@ -255,7 +255,7 @@ def read_reset(argument: str, terms: Terms) -> Reset:
 
 
 def _read_nothing(argument: str, terms: Terms) -> None:
-    if argument and not argument.isspace():
+    if argument.strip(" "):
         raise Refused(replies.NO_ARGUMENT_ALLOWED)
 
 

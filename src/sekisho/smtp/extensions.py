@@ -183,7 +183,9 @@ def read_parameters(text: str, draft: _Draft, table: Mapping[str, Callable[[_Dra
         Refused: a keyword is unknown or given twice, or a value does not read.
     """
     seen = set()
-    for word in text.split():
+    for word in text.split(" "):
+        if not word:
+            continue
         keyword, _, value = word.partition("=")
         keyword = keyword.upper()
         read = table.get(keyword)

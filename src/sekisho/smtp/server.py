@@ -216,7 +216,7 @@ class ServerConnection:
         line = self._take_line()
         if line is None:
             return False
-        if state is _EXCHANGE:
+        if self._state is _EXCHANGE:  # a line too long may just have ended it
             self._take_response(line)
         else:
             self._take_command(line)
