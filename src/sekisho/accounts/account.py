@@ -71,6 +71,8 @@ class AccountDetails:
 
 def name_key(name: str) -> str:
     """Return the text by which a claimed user name is looked up. Never raises: any text is a name that nobody has."""
+    if not name.isascii():
+        name = name.encode(errors="replace").decode()  # a command line can hold octets that are no UTF-8
     name = name.strip()  # telephones add a space when they complete an address
     if "@" in name:
         try:

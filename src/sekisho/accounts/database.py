@@ -167,7 +167,7 @@ class AccountDatabase:
         with self.writing() as connection:
             connection.executemany(
                 "INSERT INTO activity SELECT id, ? FROM accounts WHERE id = ? ON CONFLICT (account) DO UPDATE "
-                "SET last_login = excluded.last_login WHERE last_login < excluded.last_login - ?",
+                "SET last_login = excluded.last_login WHERE last_login <= excluded.last_login - ?",
                 [(now, account, LOGIN_NOTED_EVERY) for account in accounts],
             )
 

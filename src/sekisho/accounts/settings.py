@@ -44,7 +44,9 @@ class AccountsSettings:
     )
     scram_sha_1: bool = setting(True, "Keep and offer SCRAM-SHA-1, for clients without SHA-256.")
     channel_binding: bool = setting(
-        True, "Offer the -PLUS forms of SCRAM where the TLS connection can be bound to the login (RFC 5929, RFC 9266)."
+        False,
+        "Offer the -PLUS forms of SCRAM where the TLS connection can be bound to the login (RFC 5929, RFC 9266). Off, "
+        "because clients with GNU SASL (mutt) choose these forms even when they cannot bind, and then do not log in.",
     )
     cram_md5: bool = setting(
         False,

@@ -349,6 +349,8 @@ class AccountStore:
 
     def _resolve(self, key: str) -> int | None:
         database = self._database
+        if not key:  # the local-part of "@domain" identities
+            return None
         if "@" in key:
             number = database.id_of_login(key)
             return number if number is not None or key.startswith("@") else _only(database.ids_of_identity(key))
@@ -368,8 +370,8 @@ class AccountStore:
 
     def _owner(self, mailbox: Mailbox) -> Account | None:
         local_part, _, domain = mailbox.key.rpartition("@")
-        if not domain and self._bare_domain is not None:  # RFC 5321 §4.5.1: <Postmaster> without a domain
-            domain = self._bare_domain
+        if not domain and local_part == "postmaster":  # RFC 5321 §4.5.1: the one address without a domain
+            domain = self._bare_domain or ""
         for name in (local_part, local_part.partition(TAG_SEPARATOR)[0]):
             key = f"{name}@{domain}"
             number = self._database.id_of_login(key) if name else None
