@@ -1,7 +1,8 @@
 """Files and directories that are still there after a power cut.
 
 Called by whoever must not lose a file: `queue`, `accounts`, `supervise`. A file is durable when its octets *and* the
-directory entry that names it are synced; each function here does both, so that no caller has to remember the second half.
+directory entry that names it are synced; each function here does both, so that no caller has to remember the second
+half.
 """
 
 import os

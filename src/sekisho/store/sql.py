@@ -1,8 +1,8 @@
 """SQLite databases that survive a power cut, a full disk and an upgrade.
 
 Called by `queue` and `accounts`, each with its own numbered migrations (``migrations/0001_initial.sql`` …, SQL without
-transaction statements). ``PRAGMA user_version`` holds the number of the last one applied. It never decides when to commit:
-connections come in autocommit mode, and their owner begins and ends transactions.
+transaction statements). ``PRAGMA user_version`` holds the number of the last one applied. It never decides when to
+commit: connections come in autocommit mode, and their owner begins and ends transactions.
 
 Exceptions: `StoreError` is the root; `SchemaTooNew`, `StoreFull`, `StoreDamaged`, `StoreBusy` are its kinds.
 """

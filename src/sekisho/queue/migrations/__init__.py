@@ -1,0 +1,1 @@
+"""Schema of a spool's database, as numbered steps; `sekisho.store.migrate` applies them."""
