@@ -176,6 +176,7 @@ class EventLog:
     def close(self) -> None:
         """Flush, and let go of the file."""
         self.flush()
+        self.flush()  # what the first one had to tell about itself
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

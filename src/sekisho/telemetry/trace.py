@@ -24,7 +24,7 @@ MAX_IDS: Final = 2000  # sessions and queue ids followed
 ROUNDS: Final = 3  # message → its session and its DSN → that DSN's deliveries
 
 _NAME = re.compile(r"events-(\d{4}-\d\d-\d\d)\.jsonl(?:\.gz)?", re.ASCII)
-_ID = re.compile(rb'"(?:session|[a-z_]*queue_id)":"([^"\\]{1,100})"')
+_ID = re.compile(rb'"(?:session|[a-z_]*queue_id)": ?"([^"\\]{1,100})"')
 _IDENTIFIERS: Final = ("session", "queue_id")
 _LEADING: Final = ("queue_id", "session", "client", "account", "sender", "recipient", "recipients")
 
