@@ -1,0 +1,259 @@
+"""`sekisho account`: who may log in and send, and under which addresses. Changes count at once, without a reload."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+from typing import TYPE_CHECKING
+
+from .output import Commands, UsageError, load_settings, printable, read_password, show_json, table
+
+if TYPE_CHECKING:
+    from sekisho.accounts import Account
+    from sekisho.supervise.sections import Places, Settings
+
+
+def declare(commands: Commands, common: argparse.ArgumentParser) -> None:
+    """Add the subcommand and its verbs."""
+    parser = commands.add_parser("account", parents=[common], help="add, list, change accounts")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    add = verbs.add_parser("add", parents=[common], help="add an account; the password is asked for")
+    add.add_argument("login", help="address, or local-part in the default domain")
+    add.add_argument("--identity", action="append", default=[], help="further address it may send as, or @domain")
+    _declare_password(add)
+    _declare_properties(add)
+    add.set_defaults(run=run_add)
+
+    passwd = verbs.add_parser("passwd", parents=[common], help="set a new password; every verifier is renewed")
+    passwd.add_argument("login")
+    _declare_password(passwd)
+    passwd.set_defaults(run=run_passwd)
+
+    listing = verbs.add_parser("list", parents=[common], help="list the accounts")
+    listing.add_argument("--json", action="store_true")
+    listing.set_defaults(run=run_list)
+
+    show = verbs.add_parser("show", parents=[common], help="show one account")
+    show.add_argument("login")
+    show.add_argument("--json", action="store_true")
+    show.set_defaults(run=run_show)
+
+    change = verbs.add_parser("change", parents=[common], help="change limits, language, smarthost right")
+    change.add_argument("login")
+    _declare_properties(change)
+    change.set_defaults(run=run_change)
+
+    suspend = verbs.add_parser("suspend", parents=[common], help="refuse its logins; mail is kept")
+    suspend.add_argument("login")
+    suspend.add_argument("--reason", default="", help="for the other operators; the person is not told")
+    suspend.set_defaults(run=run_suspend)
+
+    for name, function, words in (
+        ("resume", run_resume, "end a suspension"),
+        ("delete", run_delete, "delete the account; mail in the queue is still delivered"),
+        ("card", run_card, "print what to type into a mail client"),
+    ):
+        verb = verbs.add_parser(name, parents=[common], help=words)
+        verb.add_argument("login")
+        verb.set_defaults(run=function)
+
+    identity = verbs.add_parser("identity", parents=[common], help="addresses it may send as")
+    identity.add_argument("action", choices=("add", "remove"))
+    identity.add_argument("login")
+    identity.add_argument("identity", help="address, or @domain for all of a domain")
+    identity.set_defaults(run=run_identity)
+
+
+def _declare_password(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--generate", action="store_true", help="make up a password and print it")
+    parser.add_argument("--cram-md5", action="store_true", default=None, help="keep it in a form that CRAM-MD5 can use")
+
+
+def _declare_properties(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--smarthost", action=argparse.BooleanOptionalAction, help="a server that also sends bounces (<>)"
+    )
+    parser.add_argument("--messages-per-hour", type=int, metavar="N", help="limit of its own")
+    parser.add_argument("--recipients-per-hour", type=int, metavar="N", help="limit of its own")
+    parser.add_argument("--language", choices=("ja", "en"), help="language of DSNs to it")
+
+
+def add_account(settings: Settings, where: Places, login: str, password: str) -> Account:
+    """Add an account with nothing but a password; `sekisho init` uses it, too."""
+    from sekisho.supervise.stores import open_accounts
+
+    with open_accounts(settings, where) as store:
+        return store.add(login, password)
+
+
+def run_add(arguments: argparse.Namespace) -> int:
+    """Add an account."""
+    from sekisho.supervise.stores import open_accounts
+
+    settings, where = load_settings(arguments)
+    with open_accounts(settings, where) as store:
+        if (known := store.get(arguments.login)) is not None:
+            raise UsageError(f"there is an account {known.login} already; `sekisho account passwd` sets its password")
+        password, generated = read_password(arguments)
+        account = store.add(
+            arguments.login,
+            password,
+            identities=arguments.identity,
+            smarthost=bool(arguments.smarthost),
+            cram_md5=bool(arguments.cram_md5),
+            messages_per_hour=arguments.messages_per_hour,
+            recipients_per_hour=arguments.recipients_per_hour,
+            language=arguments.language,
+        )
+    print(f"{printable(account.login)} added" + (f", password: {password}" if generated else ""))
+    return 0
+
+
+def run_passwd(arguments: argparse.Namespace) -> int:
+    """Set a new password."""
+    from sekisho.supervise.stores import open_accounts
+
+    settings, where = load_settings(arguments)
+    with open_accounts(settings, where) as store:
+        store.show(arguments.login)  # an unknown account is said before the password is asked for
+        password, generated = read_password(arguments)
+        account = store.set_password(arguments.login, password, cram_md5=arguments.cram_md5)
+    print(f"{printable(account.login)}: new password set" + (f": {password}" if generated else ""))
+    return 0
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    """List the accounts."""
+    from sekisho.supervise.stores import open_accounts
+
+    settings, where = load_settings(arguments)
+    with open_accounts(settings, where) as store:
+        accounts = store.list()
+    if arguments.json:
+        show_json([_plain(account) for account in accounts])
+        return 0
+    rows = [
+        (account.login, ", ".join(account.identities), "suspended" if account.suspended else "active")
+        for account in accounts
+    ]
+    table(("LOGIN", "ALSO SENDS AS", "STATE"), rows)
+    return 0
+
+
+def run_show(arguments: argparse.Namespace) -> int:
+    """Show one account."""
+    from sekisho.supervise.stores import open_accounts
+
+    settings, where = load_settings(arguments)
+    with open_accounts(settings, where) as store:
+        details = store.show(arguments.login)
+    facts = _plain(details.account) | {
+        "verifiers": list(details.mechanisms),
+        "created": _time(details.created),
+        "changed": _time(details.changed),
+        "last_login": _time(details.last_login),
+    }
+    if arguments.json:
+        show_json(facts)
+        return 0
+    for name, value in facts.items():
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+        print(f"{name.replace('_', ' '):20} {'-' if shown in (None, '') else printable(shown)}")
+    return 0
+
+
+def _plain(account: Account) -> dict[str, object]:
+    return {
+        "login": account.login,
+        "identities": list(account.identities),
+        "suspended": account.suspended,
+        "suspension": account.suspension,
+        "smarthost": account.smarthost,
+        "messages_per_hour": account.messages_per_hour,
+        "recipients_per_hour": account.recipients_per_hour,
+        "language": account.language,
+    }
+
+
+def _time(epoch: float | None) -> str | None:
+    if epoch is None:
+        return None
+    return datetime.datetime.fromtimestamp(epoch, datetime.UTC).isoformat(timespec="seconds")
+
+
+def run_change(arguments: argparse.Namespace) -> int:
+    """Change what was given."""
+    from sekisho.accounts import UNCHANGED
+    from sekisho.supervise.stores import open_accounts
+
+    settings, where = load_settings(arguments)
+    with open_accounts(settings, where) as store:
+        account = store.change(
+            arguments.login,
+            smarthost=UNCHANGED if arguments.smarthost is None else arguments.smarthost,
+            messages_per_hour=UNCHANGED if arguments.messages_per_hour is None else arguments.messages_per_hour,
+            recipients_per_hour=UNCHANGED if arguments.recipients_per_hour is None else arguments.recipients_per_hour,
+            language=UNCHANGED if arguments.language is None else arguments.language,
+        )
+    print(f"{printable(account.login)} changed")
+    return 0
+
+
+def run_suspend(arguments: argparse.Namespace) -> int:
+    """Refuse its logins from now on."""
+    from sekisho.supervise.stores import open_accounts
+
+    settings, where = load_settings(arguments)
+    with open_accounts(settings, where) as store:
+        account = store.suspend(arguments.login, arguments.reason)
+    print(f"{printable(account.login)} suspended: it cannot log in; mail to it still arrives")
+    return 0
+
+
+def run_resume(arguments: argparse.Namespace) -> int:
+    """End a suspension."""
+    from sekisho.supervise.stores import open_accounts
+
+    settings, where = load_settings(arguments)
+    with open_accounts(settings, where) as store:
+        account = store.resume(arguments.login)
+    print(f"{printable(account.login)} may log in again")
+    return 0
+
+
+def run_delete(arguments: argparse.Namespace) -> int:
+    """Delete an account."""
+    from sekisho.supervise.stores import open_accounts
+
+    settings, where = load_settings(arguments)
+    with open_accounts(settings, where) as store:
+        account = store.delete(arguments.login)
+    print(f"{printable(account.login)} deleted; its Maildir, if any, is left in {where.maildir}")
+    return 0
+
+
+def run_identity(arguments: argparse.Namespace) -> int:
+    """Add or take away an address it may send as."""
+    from sekisho.supervise.stores import open_accounts
+
+    settings, where = load_settings(arguments)
+    with open_accounts(settings, where) as store:
+        if arguments.action == "add":
+            account = store.add_identity(arguments.login, arguments.identity)
+        else:
+            account = store.remove_identity(arguments.login, arguments.identity)
+    print(f"{printable(account.login)} may send as {', '.join((account.login, *account.identities))}")
+    return 0
+
+
+def run_card(arguments: argparse.Namespace) -> int:
+    """Print the settings card of an account."""
+    from sekisho.supervise.card import settings_card
+    from sekisho.supervise.stores import open_accounts
+
+    settings, where = load_settings(arguments)
+    with open_accounts(settings, where) as store:
+        account = store.show(arguments.login).account
+    print(settings_card(settings, account.login, language=account.language))
+    return 0

@@ -1,0 +1,88 @@
+"""`sekisho init`: write a configuration, keys and a first account; say what to publish in DNS."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .output import Commands, UsageError, printable, read_password
+
+if TYPE_CHECKING:
+    from sekisho.supervise.init import Written
+
+
+def declare(commands: Commands, common: argparse.ArgumentParser) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("init", parents=[common], help="write a configuration, keys and a first account")
+    parser.add_argument("--directory", metavar="DIR", help="keep everything below DIR (default: /etc and /var/lib)")
+    parser.add_argument("--hostname", metavar="NAME", help="name that mail clients connect to")
+    parser.add_argument("--domain", metavar="DOMAIN", help="domain of the addresses")
+    parser.add_argument("--user", metavar="USER", help="user that the service becomes")
+    parser.add_argument("--account", metavar="ADDRESS", help="first account; its password is asked for")
+    parser.add_argument("--generate", action="store_true", help="make up the password and print it")
+    parser.add_argument("--no-account", action="store_true", help="do not make an account")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ask what is missing, write, and say what comes next."""
+    from sekisho.supervise.errors import PrivilegeError
+    from sekisho.supervise.init import Answers, initialize
+    from sekisho.supervise.privileges import look_up
+
+    hostname = arguments.hostname or _ask("Host name that mail clients connect to", _own_name())
+    domain = arguments.domain or _ask("Domain of the addresses", hostname.partition(".")[2])
+    try:
+        identity = look_up(arguments.user, None)
+    except PrivilegeError as error:
+        raise UsageError(f"{error} (or give --user)") from error
+    base = Path(arguments.directory) if arguments.directory else None
+    changes = {} if identity is None else {"service.user": f'"{identity.name}"'}
+    answers = Answers(
+        config=Path(arguments.config or (base or Path("/etc/sekisho")) / "sekisho.toml"),
+        hostname=hostname.lower(),
+        domain=domain.lower(),
+        data="data" if base is not None else "/var/lib/sekisho",
+        changes=changes,
+    )
+    written = initialize(answers, identity)
+    for path in written.made:
+        print(f"wrote {path}")
+    if not written.made:
+        print("everything was there already; nothing was changed")
+    if not arguments.no_account:
+        _first_account(arguments, written, domain)
+    _what_next(answers.config, written, domain)
+    return 0
+
+
+def _ask(question: str, default: str) -> str:
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question}? Give --hostname and --domain when there is nobody to ask")
+    return input(f"{question} [{default}]: ").strip() or default
+
+
+def _own_name() -> str:
+    return socket.getfqdn()
+
+
+def _first_account(arguments: argparse.Namespace, written: Written, domain: str) -> None:
+    from .account import add_account
+
+    login = arguments.account or _ask("Address of the first account", f"{os.environ.get('USER', 'me')}@{domain}")
+    password, generated = read_password(arguments)
+    add_account(written.settings, written.where, login, password)
+    print(f"account {printable(login)} made" + (f", password: {password}" if generated else ""))
+
+
+def _what_next(config: Path, written: Written, domain: str) -> None:
+    from sekisho.supervise.init import dns_records
+
+    print("\nPublish in DNS:\n")
+    for line in dns_records(written.settings.hostname, domain):
+        print(f"    {line}")
+    print(f"\nThen:\n\n    sekisho check --config {config}\n    sekisho serve --config {config}\n")

@@ -1,0 +1,81 @@
+"""Entry point of the program: reads the arguments, runs one subcommand, turns every failure into words and a status.
+
+Exit status: 0 done; 1 it could not be done, the reason is on standard error; 2 the command line is wrong; 70 a mistake
+of ours, its traceback is in the file that the message names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from typing import cast
+
+from . import account, check, config, demo, init, queue, serve, trace, version
+from .output import Command
+
+INTERNAL = 70  # EX_SOFTWARE of sysexits.h
+
+MODULES = (serve, init, check, demo, account, queue, trace, config, version)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status. Never raises but for SystemExit of a wrong command line."""
+    arguments = build_parser().parse_args(argv)
+    run = cast("Command", arguments.run)
+    try:
+        return run(arguments)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # whoever read our output has seen enough (`| head`); Python must not flush into the closed pipe at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return explain(error, debug=arguments.debug)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all subcommands."""
+    parser = argparse.ArgumentParser(
+        prog="sekisho",
+        description="Mail submission for networks that block port 25: the gate, the way through, the guide.",
+    )
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--config",
+        metavar="FILE",
+        help="configuration (default: $SEKISHO_CONFIG, ./sekisho.toml, /etc/sekisho/sekisho.toml)",
+    )
+    common.add_argument("--debug", action="store_true", help="show the traceback of a mistake in the program itself")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in MODULES:
+        module.declare(commands, common)
+    return parser
+
+
+def explain(error: Exception, *, debug: bool) -> int:
+    """Say what went wrong in one line for each reason, and return the exit status."""
+    if debug:
+        traceback.print_exception(error)
+    if type(error).__module__.startswith("sekisho."):
+        for line in str(error).splitlines():
+            print(f"sekisho: {line}", file=sys.stderr)
+        return 1
+    if isinstance(error, OSError) and error.filename is not None:
+        print(f"sekisho: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    where = "shown above" if debug else f"in {_keep_traceback(error)}"
+    print(
+        f"sekisho: internal error ({type(error).__name__}); please report it, the details are {where}", file=sys.stderr
+    )
+    return INTERNAL
+
+
+def _keep_traceback(error: Exception) -> str:
+    with tempfile.NamedTemporaryFile("w", prefix="sekisho-error-", suffix=".txt", delete=False) as file:
+        traceback.print_exception(error, file=file)
+        return file.name

@@ -1,0 +1,36 @@
+"""`sekisho trace`: what happened to a message, an address, an account or a host, as a timeline."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from .output import Commands, load_settings, printable, show_json
+
+
+def declare(commands: Commands, common: argparse.ArgumentParser) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("trace", parents=[common], help="what happened to a queue id, address or IP")
+    parser.add_argument("needle", metavar="NEEDLE", help="queue id, session id, mail address, login or IP address")
+    parser.add_argument("--days", type=int, default=30, metavar="N", help="how many days back (default: 30)")
+    parser.add_argument("--limit", type=int, default=5000, metavar="N", help="most events (default: 5000)")
+    parser.add_argument("--json", action="store_true", help="print the events as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the timeline; exit status 1 when nothing is known."""
+    from sekisho.telemetry import render, timeline
+
+    _, where = load_settings(arguments)
+    entries = timeline(where.log, arguments.needle, days=arguments.days, limit=arguments.limit)
+    if arguments.json:
+        show_json([{"t": entry.time, "event": entry.event, **entry.fields} for entry in entries])
+    else:
+        for entry in entries:
+            print(printable(render(entry)))
+    if not entries:
+        days = f"{arguments.days} days"
+        print(f"sekisho: nothing about {printable(arguments.needle)} in the events of {days}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,142 @@
+"""`sekisho check`: looks at everything the service needs and says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import os
+import pwd
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sekisho.net.dns_settings import DnsSettings
+from sekisho.net.resolver import NoSuchDomain, Resolver, ResolverError
+from sekisho.store import StoreError
+
+from . import certificate
+from .certificate import Finding
+from .control import running_workers
+from .errors import PrivilegeError, StartError
+from .privileges import look_up
+from .sections import Places, Settings, places
+from .sockets import bind_all, close_all
+from .stores import open_accounts
+
+GRADES = ("ok", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All findings, and the exit status they come to: 0 well, 1 warnings, 2 errors."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def status(self) -> int:
+        """The worst grade as an exit status."""
+        return max((GRADES.index(finding.grade) for finding in self.findings), default=0)
+
+
+def check(path: Path, environment: Mapping[str, str], *, before_start: bool = False) -> Report:
+    """Look at everything. Changes nothing; busy ports are well while our own service holds them.
+
+    Args:
+        before_start: skip what only time or other machines can mend (DNS), so that a start is not held up by it.
+    """
+    from .serve import read_settings
+
+    try:
+        settings = read_settings(path, environment)
+    except StartError as error:
+        return Report(tuple(Finding("error", "configuration", problem) for problem in error.problems))
+    where = places(settings)
+    now = datetime.datetime.now(datetime.UTC)
+    findings = [Finding("ok", "configuration", f"{path} has no mistakes")]
+    findings += certificate.examine(where.certificate, where.key, settings.hostname, now)
+    findings += _user(settings)
+    findings += _directories(where)
+    findings += _accounts(settings, where)
+    findings += _ports(settings, where)
+    if not before_start:
+        findings += asyncio.run(_dns(settings.dns, settings.hostname))
+    return Report(tuple(findings))
+
+
+def _user(settings: Settings) -> list[Finding]:
+    try:
+        identity = look_up(settings.service.user, settings.service.group)
+    except PrivilegeError as error:
+        return [Finding("error", "service.user", str(error))]
+    if identity is None:
+        own = pwd.getpwuid(os.geteuid()).pw_name
+        return [Finding("ok", "service.user", f"runs as {own}, who starts it")]
+    if identity.uid == 0:
+        return [
+            Finding("warning", "service.user", "the service would keep root", 'name an ordinary user: user = "sekisho"')
+        ]
+    return [Finding("ok", "service.user", f"becomes {identity.name} after the start")]
+
+
+def _directories(where: Places) -> list[Finding]:
+    findings = []
+    for directory in where.writable():
+        existing = next(path for path in (directory, *directory.parents) if path.exists())
+        if not existing.is_dir():
+            text, remedy = f"{existing} is not a directory", "move it away, or choose another directory"
+            findings.append(Finding("error", "service.directory", text, remedy))
+        elif not os.access(existing, os.W_OK | os.X_OK):
+            text = f"{existing} cannot be written by the user who runs this check"
+            findings.append(Finding("error", "service.directory", text, f"chown -R USER: {existing}"))
+    return findings or [Finding("ok", "service.directory", f"{where.directory} can be written")]
+
+
+def _accounts(settings: Settings, where: Places) -> list[Finding]:
+    none = Finding("warning", "accounts", "there is no account yet: nobody can log in", "sekisho account add ADDRESS")
+    if not where.accounts.exists():
+        return [none]
+    try:
+        with open_accounts(settings, where) as store:
+            count = len(store.list())
+    except (StoreError, OSError) as error:
+        return [Finding("error", "accounts", str(error), "restore the accounts database from the backup")]
+    return [Finding("ok", "accounts", f"{count} accounts")] if count else [none]
+
+
+def _ports(settings: Settings, where: Places) -> list[Finding]:
+    from .serve import wanted_addresses
+
+    if running_workers(where.run):
+        return [Finding("ok", "ports", "held by the running service")]
+    findings = []
+    for wanted in wanted_addresses(settings):
+        try:
+            close_all(bind_all([wanted], 1))
+        except StartError as error:
+            findings += [Finding("error", "ports", problem) for problem in error.problems]
+    return findings or [Finding("ok", "ports", "free")]
+
+
+async def _dns(settings: DnsSettings, hostname: str) -> list[Finding]:
+    resolver = Resolver(settings)
+    try:
+        found = await resolver.addresses(hostname)
+    except NoSuchDomain:
+        return [
+            Finding(
+                "warning",
+                "dns",
+                f"{hostname} has no address in DNS: clients cannot find it",
+                "publish A and AAAA records",
+            )
+        ]
+    except ResolverError as error:
+        return [
+            Finding(
+                "warning",
+                "dns",
+                f"no DNS server answers ({error.detail}): mail to other domains will wait",
+                "set dns.servers to a resolver that this machine reaches",
+            )
+        ]
+    return [Finding("ok", "dns", f"{hostname} is found ({', '.join(found.texts)})")]

@@ -1,0 +1,140 @@
+"""`sekisho init`: writes what a start needs. One commented file, a certificate to begin with, a first account.
+
+Nothing that exists is overwritten, so running it twice does no harm.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sekisho.config import example
+from sekisho.store import write_atomically
+
+from .certificate import make_self_signed
+from .errors import StartError
+from .privileges import Identity
+from .sections import Places, Settings, places
+from .serve import prepare_directories, read_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What `init` needs to know.
+
+    Fields:
+        config: the file to write.
+        hostname: name that clients connect to.
+        domain: domain of the addresses; its mail is local.
+        data: ``service.directory`` as it is to stand in the file.
+        changes: further settings, by dotted key, as TOML values.
+        names: further names for the self-signed certificate.
+    """
+
+    config: Path
+    hostname: str
+    domain: str
+    data: str
+    changes: Mapping[str, str]
+    names: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What `init` did: files made, and the settings they hold."""
+
+    made: tuple[Path, ...]
+    settings: Settings
+    where: Places
+
+
+def initialize(answers: Answers, identity: Identity | None) -> Written:
+    """Write configuration and certificate where they are missing.
+
+    Args:
+        identity: whom the files are for; None when it is the user who runs this.
+
+    Raises:
+        StartError: something could not be written, or the configuration that is already there has mistakes.
+    """
+    made: list[Path] = []
+    try:
+        if not answers.config.exists():
+            answers.config.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(answers.config, configuration_text(answers).encode(), mode=0o640)
+            made.append(answers.config)
+        settings = read_settings(answers.config, {})
+        where = places(settings)
+        prepare_directories(where, identity)
+        if not where.certificate.exists() and not where.key.exists():
+            now = datetime.datetime.now(datetime.UTC)
+            make_self_signed(where.certificate, where.key, [settings.hostname, *answers.names], now)
+            made += [where.certificate, where.key]
+        if identity is not None:
+            _hand_over(made, identity)
+    except OSError as error:
+        raise StartError([f"cannot write {error.filename or answers.config}: {error.strerror}"]) from error
+    return Written(tuple(made), settings, where)
+
+
+def _hand_over(made: Sequence[Path], identity: Identity) -> None:
+    for path in made:
+        os.chown(path, identity.uid, identity.gid)
+
+
+def configuration_text(answers: Answers) -> str:
+    """Return the commented configuration file: every setting with its prose, the answers filled in."""
+    text = example(Settings)
+    filled = {
+        "hostname": json.dumps(answers.hostname),
+        "service.directory": json.dumps(answers.data),
+        "local.domains": json.dumps([answers.domain]),
+        "accounts.default_domain": json.dumps(answers.domain),
+        **answers.changes,
+    }
+    for key, value in filled.items():
+        text = _fill_in(text, key, value)
+    return text
+
+
+def _fill_in(text: str, key: str, value: str) -> str:
+    """Set *key* in the commented example: its line is there, perhaps commented out, below the header of its table."""
+    table, _, name = key.rpartition(".")
+    start = 0
+    if table:
+        header = re.search(rf"^\[{re.escape(table)}\]$", text, re.MULTILINE)
+        if header is None:
+            raise StartError([f"there is no table [{table}]"])
+        start = header.end()
+    following = re.compile(r"^(# )?\[", re.MULTILINE).search(text, start)
+    end = following.start() if following else len(text)
+    section, count = re.subn(
+        rf"^#?{re.escape(name)} = .*$", lambda _: f"{name} = {value}", text[start:end], count=1, flags=re.MULTILINE
+    )
+    if count == 0:
+        raise StartError([f"there is no setting {key}"])
+    return text[:start] + section + text[end:]
+
+
+def dns_records(hostname: str, domain: str) -> list[str]:
+    """Return the records to publish, as lines of a zone file, with a comment on each.
+
+    Source: RFC 5321 §5.1 (MX), RFC 6186 §3.1 and RFC 8314 §5.1 (SRV), RFC 7208 (SPF).
+    """
+    return [
+        "; addresses of this machine, and the same names in its reverse zone",
+        f"{hostname}.  IN  A     192.0.2.1      ; put your IPv4 address here",
+        f"{hostname}.  IN  AAAA  2001:db8::1    ; put your IPv6 address here, or leave the line out",
+        f"; mail for {domain} comes here",
+        f"{domain}.  IN  MX    10 {hostname}.",
+        f"; who may send with addresses in {domain}: this machine",
+        f'{domain}.  IN  TXT   "v=spf1 mx -all"',
+        "; mail clients find the ports by themselves: 465 first, then 587",
+        f"_submissions._tcp.{domain}.  IN  SRV   0 1 465 {hostname}.",
+        f"_submission._tcp.{domain}.   IN  SRV   10 1 587 {hostname}.",
+    ]
