@@ -118,7 +118,7 @@ class EventLog:
         self._unwanted = frozenset(name for name, row in EVENTS.items() if row.level < lowest)
         self._addresses = settings.client_addresses
 
-    def emit(self, event: str, **fields: object) -> None:
+    def emit(self, event: str, /, **fields: object) -> None:
         """Note that *event*, a row of `EVENTS`, happened.
 
         *fields* are text, numbers, booleans, or lists of these; None is left out.
