@@ -51,6 +51,7 @@ from .events import (
     Wrong,
 )
 from .extensions import Refused, ServerProfile
+from .lines import LineBuffer, LineFault
 from .replies import Reply
 
 MAX_LINE_OCTETS = MAX_AUTH_OCTETS + 2  # kept of an unfinished line; the limit of each verb is in its row
@@ -71,7 +72,7 @@ _TLS: Final = State.TLS
 _CLOSED: Final = State.CLOSED
 
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
-_WITHHELD = "(withheld)"
+_AUTH_SHOWN = re.compile(rb"AUTH [A-Z0-9_-]{1,20}(?= |$)")
 
 
 class ServerConnection:
@@ -83,8 +84,6 @@ class ServerConnection:
 
     __slots__ = (
         "_asked",
-        "_at",
-        "_buffer",
         "_chunk_excerpt",
         "_chunk_last",
         "_chunk_left",
@@ -94,11 +93,10 @@ class ServerConnection:
         "_events",
         "_flooded",
         "_fruitless",
-        "_line_start",
+        "_input",
         "_output",
         "_state",
         "_state_after_chunk",
-        "_swallowed",
         "_terms",
         "_withholding",
         "errors",
@@ -108,10 +106,7 @@ class ServerConnection:
         self.errors = 0
         self._terms = Terms(profile, tls)
         self._state = _CONNECTED
-        self._buffer = b""  # octets not yet read, from _at on
-        self._at = 0
-        self._swallowed = 0  # octets dropped of the too long line being read
-        self._line_start = b""  # how that line began
+        self._input = LineBuffer(MAX_LINE_OCTETS, MAX_SWALLOWED_LINE_OCTETS)
         self._events: list[Event] = []
         self._output: list[bytes] = []
         self._asked: Event | None = None  # the event that waits for its reply
@@ -151,12 +146,10 @@ class ServerConnection:
             return
         if self._state is _TLS:
             self._close()
-        elif self._asked is not None and len(self._buffer) - self._at + len(octets) > MAX_HELD_OCTETS:
+        elif self._asked is not None and len(self._input) + len(octets) > MAX_HELD_OCTETS:
             self._flooded = True  # the open question is answered first, then the connection is closed
-        elif self._at == len(self._buffer):
-            self._buffer, self._at = octets, 0
         else:
-            self._buffer, self._at = self._buffer[self._at :] + octets, 0
+            self._input.append(octets)
 
     def receive_eof(self) -> None:
         """The client sends nothing more. Complete commands still held are answered, then the core is closed."""
@@ -190,7 +183,7 @@ class ServerConnection:
     def _close(self) -> None:
         self._state = _CLOSED
         self._asked = self._content = None
-        self._buffer, self._at = b"", 0
+        self._input.clear()
 
     # Reading
 
@@ -213,58 +206,34 @@ class ServerConnection:
             return self._read_content()
         if state is _CHUNK:
             return self._read_chunk()
-        line = self._take_line()
+        line = self._input.take_line()
         if line is None:
             return False
-        if self._state is _EXCHANGE:  # a line too long may just have ended it
+        if not isinstance(line, bytes):
+            self._take_fault(line)
+        elif state is _EXCHANGE:
             self._take_response(line)
         else:
             self._take_command(line)
         return True
 
-    def _take_line(self) -> bytes | None:
-        """Take one line, without its CRLF, off the buffer. None when it is incomplete or the connection was closed."""
-        while True:
-            buffer, at = self._buffer, self._at
-            end = buffer.find(b"\n", at)
-            size = self._swallowed + (len(buffer) if end < 0 else end + 1) - at
-            if size > MAX_SWALLOWED_LINE_OCTETS:
-                self._refuse_line(buffer, at)
-                self._close()
-                return None
-            if end < 0:
-                if size > MAX_LINE_OCTETS:
-                    self._swallow_line(buffer, at)
-                return None
-            self._at = end + 1
-            if end == at or buffer[end - 1] != 0x0D:
-                # RFC 5321 §2.3.8: a lone LF ends nothing. Whoever sends it and whoever relays it may see other lines.
-                self._refuse(replies.BARE_LINE_FEED, self._excerpt(buffer[at:end]))
-                self._close()
-                return None
-            if size <= MAX_LINE_OCTETS:
-                return buffer[at : end - 1]
-            self._refuse_line(buffer, at)
-            self._swallowed = 0
-            if self._state is _CLOSED:
-                return None
-
-    def _swallow_line(self, buffer: bytes, at: int) -> None:
-        """Drop what came of a line too long to be read, but for its last octet, which may be the CR before LF."""
-        if not self._swallowed:
-            self._line_start = buffer[at : at + 5]
-        self._swallowed += len(buffer) - at - 1
-        self._buffer, self._at = buffer[-1:], 0
-
-    def _refuse_line(self, buffer: bytes, at: int) -> None:
-        start = self._line_start if self._swallowed else buffer[at : at + 5]
+    def _take_fault(self, fault: LineFault) -> None:
+        start = self._input.start
+        verb = start[:5].decode(errors="replace").upper().rstrip(" ")
         if self._state is _EXCHANGE:
             self._state = _READY
-            self._refuse(replies.AUTH_LINE_TOO_LONG, _WITHHELD)
-        elif start.upper() == b"AUTH ":
-            self._refuse(replies.AUTH_LINE_TOO_LONG, "AUTH")
+            self._withholding = True
+            verb = ""
+        if fault is LineFault.BARE_LINE_FEED:
+            reply = replies.BARE_LINE_FEED
+        elif verb == "AUTH" or self._withholding:
+            reply = replies.AUTH_LINE_TOO_LONG
         else:
-            self._refuse(replies.LINE_TOO_LONG, self._excerpt(start))
+            reply = replies.LINE_TOO_LONG
+        self._refuse(reply, self._excerpt(start, verb if verb in COMMANDS else ""))
+        self._withholding |= verb == "AUTH"
+        if fault is not LineFault.TOO_LONG:
+            self._close()
 
     def _take_command(self, line: bytes) -> None:
         text = line.decode(errors="replace")
@@ -316,7 +285,7 @@ class ServerConnection:
 
     def _announce(self, event: Event) -> None:
         """Hand *event* out, and ask when it needs a reply."""
-        if event.__class__ is StartTls and self._at < len(self._buffer):
+        if event.__class__ is StartTls and len(self._input):
             # Octets behind STARTTLS were meant to be read as if they had come over TLS (RFC 3207 §6, CVE-2011-0411).
             self._refuse(replies.STARTTLS_NOT_LAST, "STARTTLS")
             self._close()
@@ -357,7 +326,7 @@ class ServerConnection:
         except Refused as refused:
             self._state = _READY
             self._withholding = True
-            self._refuse(refused.reply, _WITHHELD)
+            self._refuse(refused.reply, self._excerpt(line))
             return
         self._ask(AuthResponse(octets))
 
@@ -365,10 +334,12 @@ class ServerConnection:
 
     def _read_content(self) -> bool:
         reader = self._content
-        if self._at == len(self._buffer) or not isinstance(reader, DotReader):
+        received = self._input.take_all()
+        if not received or not isinstance(reader, DotReader):
             return False
-        octets, used = reader.feed(self._buffer[self._at :] if self._at else self._buffer)
-        self._at += used
+        octets, used = reader.feed(received)
+        if used < len(received):
+            self._input.append(received[used:])
         if octets:
             self._events.append(ContentChunk(octets))
         if reader.octets > self._terms.profile.max_swallowed_octets:
@@ -391,10 +362,9 @@ class ServerConnection:
             self._ask(Data(chunked=True))
 
     def _read_chunk(self) -> bool:
-        octets = self._buffer[self._at : self._at + self._chunk_left]
+        octets = self._input.take_octets(self._chunk_left)
         if self._chunk_left and not octets:
             return False
-        self._at += len(octets)
         self._chunk_left -= len(octets)
         complete = not self._chunk_left
         reader = self._content
@@ -455,7 +425,7 @@ class ServerConnection:
             self._output.append(profile.ehlo_answer_over_tls if terms.tls else profile.ehlo_answer)
 
     def _answer_starttls(self, event: Event, reply: Reply) -> None:
-        if reply.is_positive and self._at < len(self._buffer):
+        if reply.is_positive and len(self._input):
             self.close_with(replies.STARTTLS_NOT_LAST)
             return
         self._send(reply)
@@ -532,11 +502,12 @@ class ServerConnection:
             self._count_error(replies.BAD_SEQUENCE)
 
     def _excerpt(self, line: bytes, verb: str = "") -> str:
+        """Return what of *line* may be shown. *verb* is a known one, or empty."""
         if verb == "AUTH":
-            mechanism = line[5:].split(b" ", 1)[0]
-            line = line[:5] + mechanism if len(mechanism) <= 20 else b"AUTH"
-        elif self._withholding and not verb:
-            return _WITHHELD
+            shown = _AUTH_SHOWN.match(line)
+            return "AUTH" if shown is None else shown[0].decode("ascii")
+        if self._withholding and not verb:
+            return "(withheld)"
         text = line[:MAX_EXCERPT_CHARACTERS].decode(errors="replace")
         return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
