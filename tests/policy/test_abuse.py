@@ -61,6 +61,39 @@ def test_the_owner_is_not_locked_out_where_he_logged_in_before(guard: AuthGuard)
     assert guard.reserve(HOME, "rin", NOW + SETTINGS.auth_memory / 2)
 
 
+def test_the_owner_is_not_locked_out_by_neighbors_behind_the_same_address(guard: AuthGuard) -> None:
+    assert guard.reserve(OFFICE, "rin", NOW)
+    guard.succeeded(OFFICE, "rin", NOW)
+    assert sum(guess(guard, OFFICE, f"user{n}", "password") is not None for n in range(20)) == 5
+    assert guard.reserve(OFFICE, "rin", NOW)
+    guard.succeeded(OFFICE, "rin", NOW)
+    assert guesses(guard, OFFICE, "rin", 20) == 5
+
+
+def test_first_logins_at_the_same_moment_leave_no_failure_behind(guard: AuthGuard) -> None:
+    """The first success makes the address the owner's; the tries taken before it are given back all the same."""
+    for _ in range(5):
+        assert guard.reserve(OFFICE, "rin", NOW)
+    assert not guard.reserve(OFFICE, "rin", NOW)
+    assert guard.is_undecided(OFFICE, "aoi", NOW)
+    assert guard.is_undecided(HOME, "rin", NOW)
+    assert not guard.is_undecided(HOME, "aoi", NOW)
+    assert not guard.is_undecided(OFFICE, "rin", NOW + 60)
+    for _ in range(5):
+        guard.succeeded(OFFICE, "rin", NOW)
+    assert not guard.is_undecided(OFFICE, "rin", NOW)
+    assert guesses(guard, OFFICE, "aoi", 20) == 5
+
+
+def test_exchanges_that_are_never_finished_take_bounded_memory_and_stay_counted(tmp_path: Path) -> None:
+    guard = AuthGuard(Ledger(tmp_path / "large"), SETTINGS)
+    for n in range(3000):
+        assert guard.reserve(f"10.0.{n // 250}.{n % 250}", f"user{n}", NOW)
+    assert len(guard._undecided) <= 1024
+    guard.undecided("10.0.0.0", "user0", NOW)
+    assert guesses(guard, "10.0.0.0", "aoi", 20) == 4
+
+
 def test_a_right_password_gives_its_try_back(guard: AuthGuard) -> None:
     for _ in range(50):
         assert guard.reserve(HOME, "rin", NOW)

@@ -107,6 +107,15 @@ def test_a_new_day_has_a_new_file(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["events-2027-01-15.jsonl", "events-2027-01-16.jsonl"]
 
 
+def test_with_a_new_day_the_files_past_their_retention_go(tmp_path: Path) -> None:
+    (tmp_path / "events-2026-12-31.jsonl").touch()
+    (tmp_path / "events-2027-01-10.jsonl").touch()
+    log = EventLog(tmp_path, LogSettings(retention_days=10), 0, now=Clock())
+    log.emit("auth.accepted")
+    log.close()
+    assert sorted(os.listdir(tmp_path)) == ["events-2027-01-10.jsonl", "events-2027-01-15.jsonl"]
+
+
 def test_with_a_loop_events_are_written_within_a_moment(tmp_path: Path) -> None:
     async def emit() -> int:
         log = EventLog(tmp_path, LogSettings(), 0)

@@ -28,7 +28,8 @@ class PolicySettings:
     )
     auth_failures_per_address: int = setting(
         30,
-        "Failed logins from one address (IPv6: one /64) within auth_window; further ones are put off unseen.",
+        "Failed logins from one address (IPv6: one /64) within auth_window; further ones are put off unseen. An "
+        "account that logged in from there lately has this many for itself.",
         reload=True,
         check=at_least(1),
     )

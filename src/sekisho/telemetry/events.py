@@ -8,6 +8,7 @@ Secrets are never handed to this module; values are escaped by JSON, so that non
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import time
@@ -20,6 +21,7 @@ from typing import Final
 
 from .redact import redact_address
 from .settings import LogSettings
+from .trace import purge
 
 __all__ = ["EVENTS", "EventLog", "Level", "Row", "file_name"]
 
@@ -117,6 +119,7 @@ class EventLog:
         lowest = _LEVELS[settings.level]
         self._unwanted = frozenset(name for name, row in EVENTS.items() if row.level < lowest)
         self._addresses = settings.client_addresses
+        self._retention_days = settings.retention_days
 
     def emit(self, event: str, /, **fields: object) -> None:
         """Note that *event*, a row of `EVENTS`, happened.
@@ -186,7 +189,7 @@ class EventLog:
             self._day = -1
 
     def _turn_page(self) -> None:
-        """Have the file of the present day (UTC) open."""
+        """Have the file of the present day (UTC) open; with each new one, delete those past their retention."""
         now = self._now()
         day = int(now // 86400)
         if day == self._day and self._fd >= 0:
@@ -202,6 +205,8 @@ class EventLog:
             self.directory.mkdir(mode=0o750, parents=True, exist_ok=True)
             self._fd = os.open(path, flags, 0o640)
         self._day = day
+        with contextlib.suppress(OSError):
+            purge(self.directory, self._retention_days, now)
 
     def _keep_what_fits(self) -> None:
         """Nothing could be written: keep what waits, within bounds."""
