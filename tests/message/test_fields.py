@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sekisho.message import FieldError, Header, find_header_end, parse_mailboxes
+from sekisho.message import FieldError, Header, parse_mailboxes
 from sekisho.message.fields import MAX_FIELDS, MAX_HEADER_OCTETS
 
 LETTER = (
@@ -64,6 +64,16 @@ def test_header_size_and_number_of_fields_are_bounded() -> None:
     Header.parse(b"X: y\r\n\r\n" + b"z" * MAX_HEADER_OCTETS)
 
 
+def test_a_field_behind_the_cut_cannot_hide() -> None:
+    """A second From beyond the octets in memory must not pass for absent."""
+    letter = (
+        b"From: rin@example.jp\r\n" + b"X: y\r\n" * 10 + b"Y:" + b" y" * 40000 + b"\r\nFrom: boss@example.jp\r\n\r\n"
+    )
+    for size in (MAX_HEADER_OCTETS, MAX_HEADER_OCTETS + 1, 80000, len(letter)):
+        with pytest.raises(FieldError):
+            Header.parse(letter[:size])
+
+
 def test_fields_are_taken_out_whole_and_the_rest_stays_as_it_was() -> None:
     header = Header.parse(LETTER)
     assert header.without(()) == LETTER[: header.end]
@@ -81,13 +91,6 @@ def test_a_rendered_header_parses_to_the_same_fields(fields: list[tuple[str, byt
     header = Header.parse(octets + b"body")
     assert header.fields == [(name.lower(), value) for name, value in fields]
     assert (header.end, header.without(())) == (len(octets), octets)
-
-
-def test_the_end_of_a_header_is_found_without_parsing_it() -> None:
-    assert find_header_end(LETTER) == Header.parse(LETTER).end
-    assert find_header_end(LETTER, LETTER.index(b"X: second")) == Header.parse(LETTER).end
-    assert find_header_end(b"\r\nbody") == 2
-    assert find_header_end(b"Subject: x\r\n\r") == -1
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 Octets in, octets out; no clock and no I/O. Content is never parsed beyond its header.
 """
 
-from .fields import FieldError, Header, find_header_end, parse_mailboxes
+from .fields import FieldError, Header, parse_mailboxes
 from .fixup import fixup
 from .trace import count_received, date_time, protocol_name, received
 
@@ -12,7 +12,6 @@ __all__ = [
     "Header",
     "count_received",
     "date_time",
-    "find_header_end",
     "fixup",
     "parse_mailboxes",
     "protocol_name",

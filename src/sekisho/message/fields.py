@@ -58,7 +58,11 @@ class Header:
 
     @classmethod
     def parse(cls, octets: bytes) -> Header:
-        """Split the header off the front of *octets*, the content or as much of it as holds the header.
+        """Split the header off the front of *octets*.
+
+        Args:
+            octets: the content, or its first `MAX_HEADER_OCTETS` or more. A header that does not end there is
+                refused: fields behind the cut would go unseen.
 
         Raises:
             FieldError: a line is no field, or the header is beyond `MAX_HEADER_OCTETS` or `MAX_FIELDS`. A line that
@@ -79,7 +83,7 @@ class Header:
             ends.append(at)
             if len(ends) > MAX_FIELDS:
                 raise FieldError(f"the header has more than {MAX_FIELDS} fields")
-        if at > MAX_HEADER_OCTETS:
+        if at > MAX_HEADER_OCTETS or (at == size and size >= MAX_HEADER_OCTETS):
             raise FieldError(f"the header is bigger than {MAX_HEADER_OCTETS} octets")
         return cls(octets[: at + 2], fields, ends)
 
@@ -97,18 +101,6 @@ class Header:
             if name not in names
         ]
         return b"".join([*kept, self._block[starts[-1] :]])
-
-
-def find_header_end(octets: bytes, start: int = 0) -> int:
-    """Return how many of *octets* the header takes, with its blank line; -1 when its end is not among them.
-
-    Args:
-        start: where to begin looking; what was searched before, less three octets.
-    """
-    if octets.startswith(b"\r\n"):
-        return 2
-    end = octets.find(b"\r\n\r\n", start)
-    return end + 4 if end >= 0 else -1
 
 
 def parse_mailboxes(raw: bytes) -> list[Mailbox]:

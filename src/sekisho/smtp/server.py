@@ -491,7 +491,7 @@ class ServerConnection:
     def _count_error(self, reply: Reply) -> None:
         if reply.code == 421:  # RFC 5321 §3.8
             self._close()
-        elif reply.code != 452:  # a client that pipelines meets the recipient limit without fault
+        elif reply.status != replies.TOO_MANY_RECIPIENTS.status:  # whoever pipelines meets that limit without fault
             self.errors += 1
             if self.errors > self._terms.profile.max_errors:
                 self.close_with(replies.TOO_MANY_ERRORS)
