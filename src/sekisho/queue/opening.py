@@ -13,16 +13,16 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sekisho.store import StoreError, StoreFull, connect, load_migrations, make_directory_durably, open_database
 
-from .ids import MAX_SPOOLS, decode
+from .ids import MAX_SPOOLS, decode, encode
 from .model import SpoolError, SpoolFull, SpoolLocked
 
-__all__ = ["OpenSpool", "open_spool", "remove_orphans", "spool_numbers", "spools_of"]
+__all__ = ["OpenSpool", "content_files", "open_spool", "remove_orphans", "spool_numbers", "spools_of"]
 
 DATABASE = "queue.db"
 PAGE_SIZE = 4096  # measured with 4 KiB messages against 8192 and 16384: least CPU and fewest octets per message
@@ -136,18 +136,21 @@ def _connect(spool: Path, number: int, lock: int) -> OpenSpool:
     return OpenSpool(number, spool, writer, reader, keeper, lock)
 
 
-def remove_orphans(connection: sqlite3.Connection, names: Iterable[Path], *, below: int) -> int:
-    """Delete the content files among *names* whose message number is lower than *below* and which no row names.
+def content_files(directory: Path) -> list[int]:
+    """Return the message numbers of the content files in *directory*; other files are nobody's business."""
+    decoded = (decode(entry.name) for entry in os.scandir(directory))
+    return [found[0] for found in decoded if found is not None]
 
-    Returns how many were deleted. Runs on a thread after opening: files of this process have numbers from *below* on.
+
+def remove_orphans(spool: OpenSpool, numbers: Sequence[int]) -> int:
+    """Delete those of the content files *numbers* that no row names; return how many.
+
+    Runs on the keeper thread after opening, for the files found then: those that arrive meanwhile have other numbers.
     """
     deleted = 0
-    for path in names:
-        decoded = decode(path.name)
-        if decoded is None or decoded[0] >= below:
-            continue
-        row = connection.execute("SELECT octets IS NULL FROM content WHERE number = ?", (decoded[0],)).fetchone()
+    for number in numbers:
+        row = spool.keeper.execute("SELECT octets IS NULL FROM content WHERE number = ?", (number,)).fetchone()
         if row is None or not row[0]:
-            path.unlink(missing_ok=True)
+            (spool.content_directory / encode(number, spool.number)).unlink(missing_ok=True)
             deleted += 1
     return deleted

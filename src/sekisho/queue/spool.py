@@ -40,7 +40,7 @@ from .model import (
     State,
     Stats,
 )
-from .opening import OpenSpool, open_spool, remove_orphans
+from .opening import OpenSpool, content_files, open_spool, remove_orphans
 from .settings import QueueSettings
 from .threads import Worker
 from .window import Found, Window, scan
@@ -72,8 +72,8 @@ class Queue:
         self._window = Window(messages=settings.window, hot_octets=int(settings.hot_content))
         self._memory = Memory()
         last: int = spool.writer.execute("SELECT coalesce(max(number), 0) FROM message").fetchone()[0]
-        self._last_number = max(last, number_at(now()))
-        self._first_number = self._last_number + 1
+        self._found_files = content_files(spool.content_directory)
+        self._last_number = max(last, number_at(now()), *self._found_files, 0)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
         self._paused = False
@@ -123,8 +123,8 @@ class Queue:
         self._commits = Commits(loop, spool, journal, hooks, self._window.busy)
         self._commits.problem = self._report
         self._reader = Worker(loop, f"spool-{spool.number}-read")
-        first, directory = self._first_number, spool.content_directory
-        self._commits.keep(lambda: remove_orphans(spool.keeper, directory.iterdir(), below=first))
+        found, self._found_files = self._found_files, []
+        self._commits.keep(lambda: remove_orphans(spool, found))
         self._timers["keep"] = loop.call_later(KEEPING_INTERVAL, self._keep)
         self._timers["purge"] = loop.call_later(KEEPING_INTERVAL, self._purge)
         self._scan_after(0)
