@@ -97,7 +97,7 @@ class Postfix:
 
     def sendmail(self, *arguments: str, message: bytes) -> None:
         """Hand a message to the instance as a local program would."""
-        done = run([need("sendmail"), "-C", self.directory / "etc", *arguments], octets=message)
+        done = run([need("sendmail"), "-C", self.directory / "etc", "-i", *arguments], octets=message)
         assert done.returncode == 0, done.stderr.decode()
 
     def mailbox(self, name: str) -> Maildir:

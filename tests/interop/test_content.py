@@ -123,13 +123,12 @@ def test_no_wrong_end_of_content_smuggles_a_second_message(
         assert wire.say("MAIL FROM:<rin@home.test>").startswith("250")
         assert wire.say(f"RCPT TO:<{recipient}>").startswith("250")
         assert wire.say("DATA").startswith("354")
-        wire.send(CONTENT + b"the end" + end + smuggled)
-        reply = wire.reply()
-        assert not reply.startswith("2"), reply
-        while reply := wire.reply():  # what follows is refused, or the connection is closed
-            assert reply.startswith(("5", "221", "250 2.1.0", "421")), reply
-            if reply.startswith("5"):
-                wire.send("QUIT\r\n")
+        wire.send(CONTENT + b"the end" + end + smuggled + b"QUIT\r\n")
+        replies = []
+        while reply := wire.reply():
+            replies.append(reply[:3])
+    # one refusal for the whole of it, wherever the content ended; the commands inside were never run
+    assert replies in (["554", "221"], ["550", "221"], ["500"], ["554"], ["550"], ["421"]), replies
     assert_nothing_arrives(submission, next_hop, inner, box)
     assert b"smuggled" not in b"".join(next_hop.mailbox(outer).contents())
 

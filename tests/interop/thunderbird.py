@@ -129,16 +129,9 @@ class Thunderbird:
         body.write_text(letter.text)
         deadline = time.monotonic() + seconds
         number = self._directory / "display"  # Xvfb takes a free one and writes its number once it serves it
-        screen = Daemon(
-            [
-                "sh",
-                "-c",
-                'exec "$0" -displayfd 3 -screen 0 1024x768x24 -nolisten tcp 3>"$1"',
-                self._programs["Xvfb"],
-                number,
-            ],
-            self._directory / "screen.log",
-        )
+        serve_x = 'exec "$0" -displayfd 3 -screen 0 1024x768x24 -nolisten tcp 3>"$1"'
+        command: list[str | Path] = ["sh", "-c", serve_x, self._programs["Xvfb"], number]
+        screen = Daemon(command, self._directory / "screen.log")
         try:
             self._env = {
                 "DISPLAY": ":" + wait_for("Xvfb", lambda: _line(number)),
