@@ -18,6 +18,7 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -351,6 +352,8 @@ class Commits:
         disk = isinstance(error, sqlite3.Error) and _primary_code(error) in _DISK_CODES
         self._failures += 1
         self.problem(str(failure))
+        if disk and not self._checkpointing:
+            self._checkpoint()  # a WAL that is in the database gives its room to what comes next
         if not disk and not group.alone and len(group.waiting) + len(group.settlements) > 1:
             self._alone.extend(group.waiting)  # one of them is to blame; the others shall not pay for it
             self._alone.extend(group.settlements)
@@ -407,7 +410,8 @@ class Commits:
             self._finish_checkpoint = True
 
     def _last_checkpoint(self) -> None:
-        self._spool.keeper.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with suppress(sqlite3.Error):  # a full disk: the WAL stays, with all that is in it, for the next start
+            self._spool.keeper.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def _reported(self, _: object, error: BaseException | None) -> None:
         if error is not None:
