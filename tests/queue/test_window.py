@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import threading
 import tracemalloc
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from tests.queue.spooling import (
     SETTINGS,
     START,
@@ -23,7 +26,9 @@ from tests.queue.spooling import (
     settle,
 )
 
-from sekisho.queue import QueuedMessage, State
+from sekisho.queue import QueuedMessage, State, decode
+from sekisho.queue.journal import Verb
+from sekisho.queue.window import Found, Plan, scan
 
 SMALL = replace(SETTINGS, window=10)  # 40 recipients, slices of 10
 
@@ -136,6 +141,37 @@ def test_no_message_is_forgotten_when_scans_and_outcomes_overlap(tmp_path: Path)
             await eventually(lambda: len(deliveries) == 800)
             courier.cancel()
             assert set(deliveries.values()) == {1}
+
+    run(main())
+
+
+@pytest.mark.parametrize("verb", ["hold", "delete"])
+def test_what_the_operator_stops_while_a_scan_is_reading_it_is_not_handed_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    read, go_on = threading.Event(), threading.Event()
+
+    def slow_scan(connection: sqlite3.Connection, plan: Plan) -> Found:
+        found = scan(connection, plan)
+        read.set()
+        assert go_on.wait(10)
+        return found
+
+    async def main() -> None:
+        listener = Listener()
+        async with opened(tmp_path) as queue:
+            queue_id = await accept(queue)
+            await asyncio.sleep(0.01)
+            monkeypatch.setattr("sekisho.queue.spool.scan", slow_scan)
+            queue.listener = listener
+            await asyncio.get_running_loop().run_in_executor(None, read.wait, 10)
+            stop = Verb(verb, [decode(queue_id)[0]], START)  # type: ignore[index]
+            await queue._commits.execute(stop)
+            go_on.set()
+            await eventually(lambda: not queue._scanning)
+            await asyncio.sleep(0.01)
+            assert listener.messages == []
+            assert (await queue.stats()).recipients.get(State.QUEUED) is None
 
     run(main())
 

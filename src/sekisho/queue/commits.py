@@ -83,6 +83,7 @@ class _Group:
     alone: bool = False
     finished: list[int] = field(default_factory=list)
     skipped: list[int] = field(default_factory=list)
+    touched: list[int] = field(default_factory=list)
     purge_again: bool = False
 
     @property
@@ -266,7 +267,11 @@ class Commits:
             settled = {
                 s.number << RECIPIENT_BITS | outcome.recipient for s in group.settlements for outcome in s.outcomes
             }
-            group.skipped = group.command.verb.step(journal.connection, self._busy - settled)
+            verb = group.command.verb
+            group.skipped = verb.step(journal.connection, self._busy - settled)
+            # A scan that read these recipients before must not hand them out: they are busy until this is on disk.
+            group.touched = [id_ for id_ in verb.touched if id_ not in self._busy]
+            self._busy.update(group.touched)
         if group.purge_before is not None:
             group.purge_again = journal.purge(group.purge_before)
         if self.leg is not None:
@@ -363,6 +368,7 @@ class Commits:
                 waiting.content.discard()
             if not waiting.future.done():
                 waiting.future.set_exception(failure)
+        self._busy.difference_update(group.touched)
         if group.command is not None and not group.command.future.done():
             group.command.future.set_exception(failure)
         if group.settlements:

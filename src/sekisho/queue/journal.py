@@ -56,13 +56,14 @@ class Settlement:
 class Verb:
     """An operator's verb over messages: bounded steps, one per transaction. `changed` counts recipients by message."""
 
-    __slots__ = ("_after", "at", "changed", "finished", "name", "numbers")
+    __slots__ = ("_after", "at", "changed", "finished", "name", "numbers", "touched")
 
     def __init__(self, name: str, numbers: Sequence[int], at: float) -> None:
         self.name = name
         self.numbers = list(numbers)
         self.changed: dict[int, int] = dict.fromkeys(numbers, 0)
         self.finished: list[int] = []  # messages whose last open recipient was deleted in the latest step
+        self.touched: list[int] = []  # recipient ids changed in the latest step
         self._after = -1
         self.at = at
 
@@ -81,7 +82,7 @@ class Verb:
 
     def step(self, connection: sqlite3.Connection, busy: set[int]) -> list[int]:
         """Change at most `VERB_BATCH` recipients; return the ids of those in *busy*, which are left as they are."""
-        self.finished = []
+        self.finished, self.touched = [], []
         skipped: list[int] = []
         budget = VERB_BATCH
         while budget > 0 and self.numbers:
@@ -98,6 +99,7 @@ class Verb:
             if len(free) < len(ids):
                 skipped += [id_ for id_ in ids if id_ in busy]
             self._change(connection, number, free)
+            self.touched += free
             self.changed[number] += len(ids)
             if len(ids) < budget:
                 self.numbers.pop(0)

@@ -412,8 +412,8 @@ class Queue:
 
     def _added(self, intakes: Sequence[Intake]) -> None:
         for intake in intakes:
-            if intake.held:
-                continue
+            if intake.held or intake.number in self._window.entries:
+                continue  # a scan, on its own thread, may see the rows before this is called, and take the message in
             if self._can_feed() and intake.arrival.arrived <= self._now() and self._window.has_room_for_fresh():
                 self._enter_fresh(intake)
             else:
@@ -475,11 +475,12 @@ class Queue:
             self._scan_after(0)
 
     def _stepped(self, verb: Verb, skipped: Sequence[int]) -> None:
+        self._window.leave(verb.touched)
         verdict = {"hold": State.HELD, "delete": State.DELETED}.get(verb.name)
-        if verb.name in ("hold", "delete", "release"):
-            for id_ in skipped:
-                entry = self._window.entries.get(id_ >> RECIPIENT_BITS)
-                if entry is not None:
+        concerned = verb.changed if verb.name == "release" else {id_ >> RECIPIENT_BITS for id_ in skipped}
+        if verb.name != "retry":
+            for number in concerned:
+                if (entry := self._window.entries.get(number)) is not None:
                     entry.verdict = verdict
         self._remove_files(verb.finished)
         if verb.name in ("release", "retry"):
