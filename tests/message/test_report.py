@@ -57,7 +57,7 @@ def parts(report: Report) -> list[EmailMessage]:
 def blocks(report: Report) -> list[EmailMessage]:
     payload = parts(report)[1].get_payload()
     assert isinstance(payload, list)
-    return payload
+    return [block for block in payload if isinstance(block, EmailMessage)]
 
 
 def test_a_report_has_the_three_parts_of_rfc_6522() -> None:

@@ -58,9 +58,10 @@ class NameServer(asyncio.DatagramProtocol):
         elif key in ZONE:
             for line in ZONE[key]:
                 name, ttl, _, kind, rest = line.split(" ", 4)
-                answer.find_rrset(
-                    answer.answer, dns.name.from_text(name), 1, dns.rdatatype.from_text(kind), create=True
-                ).update(dns.rrset.from_text(name, int(ttl), "IN", kind, rest))
+                found = dns.rrset.from_text(name, int(ttl), "IN", kind, rest)
+                rrset = answer.find_rrset(answer.answer, found.name, found.rdclass, found.rdtype, create=True)
+                for record in found:
+                    rrset.add(record, found.ttl)
         else:
             name, ttl, _, kind, rest = SOA.split(" ", 4)
             answer.authority.append(dns.rrset.from_text(name, int(ttl), "IN", kind, rest))

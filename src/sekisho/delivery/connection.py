@@ -104,6 +104,7 @@ class Connection(asyncio.Protocol):
         deadline: loop time at which `tick` gives the connection up.
         transactions: begun on this connection.
         usable: nothing happened that forbids another transaction.
+        ready: MAIL may be sent; from here on the peer speaks only when it is asked.
         capabilities: what the last EHLO offered.
     """
 
@@ -114,6 +115,7 @@ class Connection(asyncio.Protocol):
         self.deadline = NEVER
         self.transactions = 0
         self.usable = True
+        self.ready = False
         self.protected = False
         self._timeouts = timeouts
         self._clock = clock
@@ -139,7 +141,7 @@ class Connection(asyncio.Protocol):
             replies = self._parser.receive(data)
             if self._transaction is not None:
                 self._advance(self._transaction, replies)
-            elif self._waiter is not None:
+            elif not self.ready:
                 self._replies.extend(replies)
                 if replies:
                     self._wake()
@@ -374,6 +376,7 @@ async def open_session(
     except BaseException:
         connection.abort()
         raise
+    connection.ready = True
     return connection
 
 

@@ -195,9 +195,10 @@ class Courier:
             pool = self._pools[destination] = Pool(destination)
         pool.used = now
         if pool.health.is_resting(now) and not pool.others_connected:
-            self._rest_out(pool, job, now)
+            # Later, not here: the queue is still handing the message out, and may answer with the next one.
+            self._loop.call_soon(self._rest_out, pool, job, now)
         elif destination.kind is DestinationKind.NONE:
-            self._settler.settle(job, [NO_TRANSPORT] * len(job.recipients), "")
+            self._loop.call_soon(self._settler.settle, job, [NO_TRANSPORT] * len(job.recipients), "")
         elif not pool.put(job):
             self._staff(pool, now)
 

@@ -164,4 +164,4 @@ class Pool:
     @property
     def others_connected(self) -> bool:
         """True when some connection to this destination is ready for mail."""
-        return any(connection.usable and connection.transactions for connection in self.connections)
+        return any(connection.usable and connection.ready for connection in self.connections)

@@ -118,7 +118,7 @@ class Router:
             account: login that submitted the message, None for mail from elsewhere.
         """
         domain = recipient.domain
-        if domain in self._local_domains:
+        if domain in self._local_domains or not domain:  # RFC 5321 §4.5.1: the bare "postmaster" is ours
             return self._local
         if account is not None and self._by_account and (found := self._by_account.get(account.lower())):
             return found
