@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -167,11 +168,13 @@ class Peer:
     Fields:
         answers: by the beginning of a command, upper case; the longest match wins. "" answers the connection, "." the
             final dot.
+        tls: for STARTTLS.
     """
 
     offers: tuple[str, ...] = ("PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "SIZE 1000000")
     answers: dict[str, Answer] = field(default_factory=dict)
     lmtp: bool = False
+    tls: ssl.SSLContext | None = None
     sessions: list[Session] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
@@ -201,6 +204,8 @@ class Session(asyncio.Protocol):
         self.packets: list[bytes] = []
         self.taken: list[tuple[list[str], bytes]] = []
         self.recipients: list[str] = []
+        self.protected = False
+        self._upgrading = False
         self._buffer = b""
         self._content: bytes | None = None
         peer.sessions.append(self)
@@ -213,6 +218,10 @@ class Session(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.packets.append(data)
         self._buffer += data
+        if not self._upgrading:
+            self._work()
+
+    def _work(self) -> None:
         while not self.transport.is_closing():
             if self._content is not None:
                 if not self._take_content():
@@ -231,12 +240,15 @@ class Session(asyncio.Protocol):
         verb = text[:4].upper()
         default: bytes | None = b"250 2.0.0 Ok\r\n"
         if verb in ("EHLO", "LHLO"):
-            lines = ["mx.example", *self.peer.offers]
+            offers = [word for word in self.peer.offers if not (self.protected and word == "STARTTLS")]
+            lines = ["mx.example", *offers]
             default = b"".join(
                 f"250{'-' if at < len(lines) - 1 else ' '}{word}\r\n".encode() for at, word in enumerate(lines)
             )
         elif verb == "MAIL":
             self.recipients = []
+        elif verb == "STAR":
+            default = b"220 2.0.0 go\r\n"
         elif verb == "DATA":
             default = b"354 go\r\n" if self.recipients else b"554 5.5.1 no valid recipients\r\n"
         elif verb == "QUIT":
@@ -249,6 +261,20 @@ class Session(asyncio.Protocol):
         self._send(answer)
         if verb == "QUIT":
             self.transport.close()
+        if verb == "STAR" and answer is not None and answer.startswith(b"220") and self.peer.tls is not None:
+            self._upgrading = True
+            self._upgrade = asyncio.get_running_loop().create_task(self._start_tls(self.peer.tls))
+
+    async def _start_tls(self, context: ssl.SSLContext) -> None:
+        try:
+            transport = await asyncio.get_running_loop().start_tls(self.transport, self, context, server_side=True)
+        except OSError:
+            return
+        assert transport is not None
+        self.transport = transport
+        self.protected = True
+        self._upgrading = False
+        self._work()
 
     def _take_content(self) -> bool:
         end = 0 if self._buffer.startswith(b".\r\n") else self._buffer.find(b"\r\n.\r\n")
