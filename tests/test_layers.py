@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parent.parent / "src" / "sekisho"
 
 LAYERS = (  # from the bottom up; packages of one row do not import one another
-    {"smtp", "sasl", "milter", "message"},
+    {"smtp", "sasl", "milter"},
+    {"message"},
     {"config", "store", "text"},
     {"telemetry", "net"},
     {"accounts", "queue"},

@@ -40,7 +40,7 @@ class Clerk:
         self.closed_gates: set[str] = set()
         self.authenticator = Authenticator(store, settings, hostname="mx.example.jp", steady=lambda: self.now)
 
-    def gate(self, name: str) -> bool:
+    async def gate(self, name: str) -> bool:
         self.asked.append(name)
         return name not in self.closed_gates
 

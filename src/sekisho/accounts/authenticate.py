@@ -12,7 +12,7 @@ import base64
 import hmac
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -44,7 +44,7 @@ from .settings import AccountsSettings
 from .store import AccountStore, Entry
 from .verifiers import scram_seed
 
-__all__ = ["Accepted", "Answer", "Authenticator", "Exchange", "Refusal", "Refused"]
+__all__ = ["Accepted", "Answer", "Authenticator", "Exchange", "Gate", "Refusal", "Refused"]
 
 # PLAIN first: clients that take the first they know then take what always works. CRAM-MD5 last: see cram_md5 setting.
 _ORDER: Final = (
@@ -86,6 +86,8 @@ class Refused:
 
 
 Answer = Challenge | Accepted | Refused
+Gate = Callable[[str], Awaitable[bool]]
+"""Asked with the canonical login before anything is verified for it; may take a moment to answer."""
 
 _THROTTLED: Final = Refused(Refusal.THROTTLED)
 
@@ -136,15 +138,14 @@ class Authenticator:
         *,
         binding: Mapping[str, bytes],
         tls: bool,
-        gate: Callable[[str], bool],
+        gate: Gate,
         offered: Collection[str] | None = None,
     ) -> Exchange | None:
         """Begin an exchange; None when *mechanism* is not on offer (504 5.5.4).
 
         Args:
             binding: channel binding data by type, empty without any.
-            gate: called once, with the canonical login, before anything is verified for it; False ends the exchange
-                as `Refusal.THROTTLED`.
+            gate: awaited once; False ends the exchange as `Refusal.THROTTLED`.
             offered: what `mechanisms` returned for this connection; by default what it returns for *tls* and *binding*.
         """
         name = mechanism.upper()
@@ -249,9 +250,7 @@ class Exchange:
         "password_digest",
     )
 
-    def __init__(
-        self, authenticator: Authenticator, mechanism: str, server: ServerMechanism, gate: Callable[[str], bool]
-    ) -> None:
+    def __init__(self, authenticator: Authenticator, mechanism: str, server: ServerMechanism, gate: Gate) -> None:
         self.mechanism = mechanism
         self.authcid: str | None = None
         self.name: str | None = None
@@ -289,21 +288,21 @@ class Exchange:
             case PasswordClaim():
                 return await self._check_password(step)
             case CramClaim():
-                return self._check_cram(step)
+                return await self._check_cram(step)
             case ScramClaim():
-                return self._give_keys(step)
+                return await self._give_keys(step)
             case ScramProof():
                 return self._check_proof(step)
 
-    def _claim(self, authcid: str, authzid: str) -> str | None:
+    async def _claim(self, authcid: str, authzid: str) -> str | None:
         """Take down who the client claims to be; None when the gate lets nobody of that name through."""
         self.authcid = authcid
         self._authzid = authzid
         self.name, self._entry = self._authenticator.identify(authcid)
-        return self.name if self._gate(self.name) else None
+        return self.name if await self._gate(self.name) else None
 
     async def _check_password(self, claim: PasswordClaim) -> Answer:
-        name = self._claim(claim.authcid, claim.authzid)
+        name = await self._claim(claim.authcid, claim.authzid)
         self.password_digest = self._authenticator.digest(self.name or "", claim.password)
         if name is None:
             return _THROTTLED
@@ -311,8 +310,8 @@ class Exchange:
             return self._refuse("wrong password")
         return self._finish()
 
-    def _check_cram(self, claim: CramClaim) -> Answer:
-        name = self._claim(claim.authcid, "")
+    async def _check_cram(self, claim: CramClaim) -> Answer:
+        name = await self._claim(claim.authcid, "")
         if name is None:
             return _THROTTLED
         secret, own = self._authenticator.cram_secret(self._entry, name)
@@ -320,8 +319,8 @@ class Exchange:
             return self._refuse("wrong digest" if own else "no CRAM-MD5 verifier")
         return self._finish()
 
-    def _give_keys(self, claim: ScramClaim) -> Answer:
-        name = self._claim(claim.authcid, claim.authzid)
+    async def _give_keys(self, claim: ScramClaim) -> Answer:
+        name = await self._claim(claim.authcid, claim.authzid)
         if name is None:
             return _THROTTLED
         mechanism = self.mechanism.removesuffix("-PLUS")

@@ -23,7 +23,6 @@ __all__ = ["Conversation"]
 
 HANDSHAKE_TIMEOUT = 30.0  # seconds for a TLS handshake, as long as slow phones need
 LINGER = 10.0  # seconds to let a closing peer take our last reply
-FAILED = Reply(421, "4.3.0", ("The server has a problem; please send again later",))
 BUFFERED = 262_144  # octets of unread input after which a waiting session stops reading
 
 
@@ -135,7 +134,7 @@ class Conversation(asyncio.Protocol):
             self._take(data)
         except Exception:
             self._server.failed(self.address)
-            self._abandon(FAILED)
+            self._abandon(replies.LOCAL_ERROR_CLOSING)
 
     def _take(self, data: bytes) -> None:
         pipe = self._pipe
@@ -180,7 +179,7 @@ class Conversation(asyncio.Protocol):
             self._start_tls()
             self._take(early)
         elif len(early) > BUFFERED:
-            self._abandon(replies.TOO_MUCH_HELD)
+            self._abandon(replies.TOO_MUCH_TOO_EARLY)
 
     def _start_tls(self) -> None:
         assert self._tls is not None
@@ -267,7 +266,7 @@ class Conversation(asyncio.Protocol):
             self._run()
         except Exception:
             self._server.failed(self.address)
-            self._abandon(FAILED)
+            self._abandon(replies.LOCAL_ERROR_CLOSING)
 
     def _answer(self, pending: Pending) -> None:
         smtp = self._smtp

@@ -176,6 +176,7 @@ class MailServer:
 
     def failed(self, address: str) -> None:
         """Log our own mistake with its traceback; the peer only sees 421 4.3.0."""
+        self.services.events.emit("session.failed", client=address, listener=self.kind)
         log.exception("session with %s on %s ended by an internal error", address, self.kind)
 
     def _sweep(self) -> None:

@@ -49,6 +49,8 @@ __all__ = ["Pending", "Session"]
 SUSPENDED = Reply(  # RFC 5248 registers X.7.13, "user account disabled"
     535, "5.7.13", ("This account is suspended and cannot send; please contact your mail operator",)
 )
+GATE_PATIENCE = 5.0  # seconds to wait for tries under verification before a login is put off
+GATE_INTERVAL = 0.05
 MALFORMED = Reply(501, "5.5.2", ("The login data is not what this mechanism sends",))  # RFC 4954 §4
 
 
@@ -81,6 +83,7 @@ class Session:
         "_server",
         "_services",
         "_submission",
+        "_verifying",
         "account",
         "address",
         "hello",
@@ -104,6 +107,7 @@ class Session:
         self._may_relay: bool | None = None  # not yet asked
         self._messages = 0
         self._recipients: list[Recipient] = []
+        self._verifying = False  # an answer of the client is with the authenticator
         self.id = session_id
         self.address = address
         self.account: Account | None = None
@@ -135,6 +139,10 @@ class Session:
     def closed(self, error: Exception | None) -> None:
         """The connection is gone: drop the open transaction; note a session that sent nothing."""
         self._forget_transaction()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None and exchange.name is not None and not self._verifying:
+            # the client left in the middle of SCRAM: nothing was verified, so nothing counts
+            self._services.auth_guard.undecided(self.address, exchange.name, self._services.now())
         if self._messages == 0:
             self._services.events.emit(
                 "session.closed",
@@ -208,15 +216,22 @@ class Session:
         task = asyncio.get_running_loop().create_task(self._authenticate(exchange, octets))
         return Pending(task, task.result)
 
-    def _may_guess(self, name: str) -> bool:
-        """Reserve one try for *name* before anything is verified."""
-        failures = self._failures
-        if failures is None:
-            failures = self._failures = SessionFailures()
-        return self._services.auth_guard.reserve(self.address, name, self._services.now())
+    async def _may_guess(self, name: str) -> bool:
+        """Reserve one try for *name* before anything is verified; wait while other tries of it are being verified."""
+        guard, services = self._services.auth_guard, self._services
+        if self._failures is None:
+            self._failures = SessionFailures()
+        end = self._server.clock() + GATE_PATIENCE
+        while not guard.reserve(self.address, name, services.now()):
+            if not guard.is_undecided(self.address, name, services.now()) or self._server.clock() > end:
+                return False
+            await asyncio.sleep(GATE_INTERVAL)
+        return True
 
     async def _authenticate(self, exchange: Exchange, octets: bytes | None) -> Reply | bytes:
+        self._verifying = True
         step = await exchange.respond(octets)
+        self._verifying = False
         if isinstance(step, Challenge):
             return step.octets
         self._exchange = None
@@ -282,6 +297,8 @@ class Session:
             )
             if refusal is not None:
                 return self._refused(refusal, event.reverse_path)
+        if not self._services.queue.has_room(event.declared_size or 0):
+            return replies.STORAGE_FULL
         self._mail = event
         self._recipients = []
         return replies.SENDER_OK
