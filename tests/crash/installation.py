@@ -105,6 +105,8 @@ class Load:
         while not self._ending.is_set():
             try:
                 with self._connect(number) as wire:
+                    if number % 4 != 3:
+                        wire.say("EHLO load.test")
                     for _ in range(chance.randrange(1, 30)):
                         if self._ending.is_set():
                             return
@@ -125,9 +127,7 @@ class Load:
         """Every fourth thread is a mail program with TLS and AUTH, the others are hosts of a relay network."""
         if number % 4 == 3:
             return Wire(self._submission.submission_port).login(self._submission)
-        wire = Wire(self._instance.mx_port)
-        wire.say("EHLO load.test")
-        return wire
+        return Wire(self._instance.mx_port)
 
 
 def is_up(port: int) -> bool:

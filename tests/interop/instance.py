@@ -80,6 +80,7 @@ class Instance:
         self._authority = authority
         self._daemon: Daemon | None = None
         self._starts = 0
+        self._is_wrapped = False
         ports = {"submission": self.submission_port, "submissions": self.submissions_port, "mx": self.mx_port}
         settings: dict[str, object] = {
             "hostname": self.hostname,
@@ -125,6 +126,7 @@ class Instance:
     def start(self, *, wrapper: Sequence[str | Path] = (), seconds: float = 30.0) -> None:
         """Start the service and wait until it says READY, the way it tells systemd."""
         self._starts += 1
+        self._is_wrapped = bool(wrapper)
         path = self.directory / f"notify-{self._starts}"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.bind(str(path))
@@ -152,20 +154,27 @@ class Instance:
         assert self._daemon is not None, "not started"
         return self._daemon
 
+    @property
+    def supervisor(self) -> int:
+        """The process id of the service's first process, also when a wrapper such as strace started it."""
+        return _children(self.daemon.pid)[0] if self._is_wrapped else self.daemon.pid
+
     def stop(self) -> int:
         """End it as systemd does, and return its status."""
-        return self.daemon.stop(seconds=20)
+        if self.daemon.is_running():
+            os.kill(self.supervisor, signal.SIGTERM)
+        return self.daemon.wait(seconds=20)
 
     def kill(self) -> None:
         """Kill every process of the service in one instant."""
         self.daemon.kill()
 
     def reload(self) -> None:
-        os.kill(self.daemon.pid, signal.SIGHUP)
+        os.kill(self.supervisor, signal.SIGHUP)
 
     def workers(self) -> list[int]:
         """Return the process ids of the mail processes."""
-        return _children(self.daemon.pid)
+        return _children(self.supervisor)
 
     def mailbox(self, login: str) -> Maildir:
         """Return the local Maildir of an account."""

@@ -115,6 +115,10 @@ class Daemon:
         """Ask it to end, make it end if it does not; return its status."""
         if self.is_running():
             self.process.terminate()
+        return self.wait(seconds=seconds)
+
+    def wait(self, *, seconds: float = 15.0) -> int:
+        """Let it end by itself, make it end if it does not; return its status."""
         try:
             status = self.process.wait(seconds)
         except subprocess.TimeoutExpired:

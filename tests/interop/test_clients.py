@@ -132,7 +132,7 @@ def test_a_client_with_a_wrong_password_says_that_it_did_not_send(
         submission.submission_port, submission.submissions_port, submission.authority, submission.login, "wrong word"
     )
 
-    with pytest.raises(AssertionError, match="535|Login denied"):
+    with pytest.raises(AssertionError, match=r"535|Login denied"):
         client(wrong, Letter("rin@home.test", f"box-{name}@next.test"), scratch, False, None)
 
     assert next_hop.mailbox(name).contents() == []

@@ -33,9 +33,13 @@ class Wire:
             ("127.0.0.1", port), timeout=20, source_address=(source, 0)
         )
         self._buffer = b""
-        if tls is not None:
-            self._wrap(tls)
-        self.greeting = self.reply() if greeted else ""
+        try:
+            if tls is not None:
+                self._wrap(tls)
+            self.greeting = self.reply() if greeted else ""
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Wire:
         return self
@@ -90,9 +94,13 @@ class Wire:
 
     def login(self, server: Submission) -> Wire:
         """Do as `secured`, then log in with PLAIN; return self."""
-        self.secured(server)
-        reply = self.say(f"AUTH PLAIN {plain(server.login, server.password)}")
-        assert reply.startswith("235 "), reply
+        try:
+            self.secured(server)
+            reply = self.say(f"AUTH PLAIN {plain(server.login, server.password)}")
+            assert reply.startswith("235 "), reply
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def deliver(self, sender: str, recipients: list[str], content: bytes) -> str:
