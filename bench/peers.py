@@ -9,6 +9,7 @@ Variants of a configuration:
                 the first retry is far away
   backlog-hold  the same spool; new mail is accepted, not delivered
 """
+
 import os
 import shutil
 import signal
@@ -39,17 +40,18 @@ class Settings:
 
 
 def out(*cmd, **kw):
-    return subprocess.run([str(c) for c in cmd], stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, **kw).stdout
+    return subprocess.run(
+        [str(c) for c in cmd], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kw
+    ).stdout
 
 
 class Peer:
-    delivers = True             # it has a queue and relays
+    delivers = True  # it has a queue and relays
     strong_auth = False
     tls = True
     max_idle = 5000
     max_idle_why = ""
-    load_options = []           # for every loadgen run
+    load_options = []  # for every loadgen run
 
     def __init__(self, s):
         self.s, self.dir, self.procs = s, s.work, []
@@ -66,8 +68,15 @@ class Peer:
 
     def spawn(self, group, *cmd, **kw):
         log = open(self.dir / "output.log", "ab")
-        p = subprocess.Popen([str(c) for c in cmd], stdin=subprocess.DEVNULL, stdout=log,
-                             stderr=log, preexec_fn=group.enter, start_new_session=True, **kw)
+        p = subprocess.Popen(
+            [str(c) for c in cmd],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            preexec_fn=group.enter,
+            start_new_session=True,
+            **kw,
+        )
         group.roots.append(p.pid)
         self.procs.append(p)
         return p
@@ -98,17 +107,23 @@ class Peer:
 
 # ------------------------------------------------------------------ postfix
 
+
 class Postfix(Peer):
     """Debian's postfix, dovecot's auth service for SASL.
 
     Password scheme: {PLAIN} in a passwd-file (the fastest there is, so that the
     run shows the machinery); strong: {ARGON2ID} as doveadm makes it.
     """
+
     strong_auth = True
 
     def version(self):
-        return ("postfix " + out("postconf", "-d", "-h", "mail_version").strip() + ", dovecot "
-                + out("dovecot", "--version").split()[0])
+        return (
+            "postfix "
+            + out("postconf", "-d", "-h", "mail_version").strip()
+            + ", dovecot "
+            + out("dovecot", "--version").split()[0]
+        )
 
     def configure(self, variant, strong=False, idle=0):
         s, d = self.s, self.dir
@@ -162,12 +177,12 @@ smtpd_sasl_security_options = noanonymous
         if variant in ("hold", "backlog-hold"):
             main += "smtpd_sender_restrictions = static:HOLD\n"
         if variant.startswith("backlog"):
-            main += ("# keep retries out of the measurement\n"
-                     "minimal_backoff_time = 4h\nmaximal_backoff_time = 8h\n")
+            main += "# keep retries out of the measurement\nminimal_backoff_time = 4h\nmaximal_backoff_time = 8h\n"
         self.put("etc/main.cf", main)
-        sasl = ("\n  -o smtpd_sasl_auth_enable=yes"
-                "\n  -o smtpd_relay_restrictions=permit_sasl_authenticated,reject")
-        self.put("etc/master.cf", f"""
+        sasl = "\n  -o smtpd_sasl_auth_enable=yes\n  -o smtpd_relay_restrictions=permit_sasl_authenticated,reject"
+        self.put(
+            "etc/master.cf",
+            f"""
 127.0.0.1:{s.smtp_port} inet n - n - - smtpd
 127.0.0.1:{s.submission_port} inet n - n - - smtpd
   -o smtpd_tls_security_level=encrypt{sasl}
@@ -194,12 +209,15 @@ discard unix - - n - - discard
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
-""")
+""",
+        )
         password = "{PLAIN}" + s.password
         if strong:
             password = out("doveadm", "-O", "pw", "-s", "ARGON2ID", "-p", s.password).strip()
         self.put("dovecot/users", f"{s.user}:{password}::::::\n")
-        self.put("dovecot/dovecot.conf", f"""
+        self.put(
+            "dovecot/dovecot.conf",
+            f"""
 base_dir = {d}/dovecot/run
 state_dir = {d}/dovecot/state
 log_path = {d}/log/dovecot.log
@@ -227,20 +245,26 @@ service anvil {{
 service stats {{
   chroot =
 }}
-""")
+""",
+        )
 
     def start(self, group):
-        subprocess.run(["postfix", "-c", self.dir / "etc", "start"], check=True,
-                       preexec_fn=group.enter, stdout=subprocess.DEVNULL,
-                       stderr=open(self.dir / "output.log", "ab"))
+        subprocess.run(
+            ["postfix", "-c", self.dir / "etc", "start"],
+            check=True,
+            preexec_fn=group.enter,
+            stdout=subprocess.DEVNULL,
+            stderr=open(self.dir / "output.log", "ab"),
+        )
         self.spawn(group, "dovecot", "-F", "-c", self.dir / "dovecot/dovecot.conf")
         deadline = time.monotonic() + 10
         while not (self.dir / "spool/private/auth").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
 
     def stop(self, group):
-        subprocess.run(["postfix", "-c", self.dir / "etc", "stop"],
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(
+            ["postfix", "-c", self.dir / "etc", "stop"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         super().stop(group)
 
     def pending(self):
@@ -252,6 +276,7 @@ service stats {{
 
 
 # --------------------------------------------------- described by a TOML file
+
 
 class Toml(Peer):
     """A server described by a small TOML file, for example
@@ -302,10 +327,19 @@ class Toml(Peer):
         s = self.s
         variants = self.t.get("variants", {})
         self.values = {
-            "dir": self.dir, "smtp_port": s.smtp_port, "submission_port": s.submission_port,
-            "smtps_port": s.smtps_port, "sink_port": s.sink_port, "cert": s.cert, "key": s.key,
-            "user": s.user, "password": s.password, "idle": idle, "variant": variant,
-            **variants.get("default", {}), **variants.get(variant, {}),
+            "dir": self.dir,
+            "smtp_port": s.smtp_port,
+            "submission_port": s.submission_port,
+            "smtps_port": s.smtps_port,
+            "sink_port": s.sink_port,
+            "cert": s.cert,
+            "key": s.key,
+            "user": s.user,
+            "password": s.password,
+            "idle": idle,
+            "variant": variant,
+            **variants.get("default", {}),
+            **variants.get(variant, {}),
             **(variants.get("strong", {}) if strong else {}),
         }
         for name, text in self.t.get("files", {}).items():

@@ -13,10 +13,10 @@ CPU seconds are those of the whole server (its cgroup where a writable cpuacct
 or v2 cgroup is found, else its process tree), the load generator and the sink
 not included.  Memory is the sum of Pss over the server's processes.
 """
+
 import argparse
 import json
 import os
-import shutil
 import signal
 import socket
 import ssl
@@ -41,10 +41,10 @@ def log(*words):
 
 # ---------------------------------------------------------------- the sink
 
+
 class Sink:
     def __init__(self, port, control, *extra):
-        self.proc = subprocess.Popen(
-            [SINK, "--port", str(port), "--control", str(control), *extra])
+        self.proc = subprocess.Popen([SINK, "--port", str(port), "--control", str(control), *extra])
         deadline = time.monotonic() + 5
         while True:
             try:
@@ -68,14 +68,14 @@ class Sink:
 
 # ------------------------------------------------------- accounting: cgroup
 
+
 class Group:
     """CPU and process list of everything the server starts."""
 
     def __init__(self, name):
         self.dir = None
         self.roots = []
-        for base, usage in (("/sys/fs/cgroup/cpuacct", "cpuacct.usage"),
-                            ("/sys/fs/cgroup", "cpu.stat")):
+        for base, usage in (("/sys/fs/cgroup/cpuacct", "cpuacct.usage"), ("/sys/fs/cgroup", "cpu.stat")):
             path = Path(base, f"bench-{name}-{os.getpid()}")
             try:
                 path.mkdir()
@@ -200,14 +200,16 @@ class Window:
         out = {
             "window_s": round(t1 - self.t0, 3),
             "server_cpu_s": round(cpu1 - self.cpu0, 3),
-            "by_program": {k: round(v, 2) for k, v in
-                           sorted(by.items(), key=lambda kv: -kv[1])[:6]},
+            "by_program": {k: round(v, 2) for k, v in sorted(by.items(), key=lambda kv: -kv[1])[:6]},
             "machine_idle_pct": round(100 * (machine1["idle"] - self.machine0["idle"]) / total, 1),
             "machine_iowait_pct": round(100 * (machine1["iowait"] - self.machine0["iowait"]) / total, 1),
             "machine_steal_pct": round(100 * (machine1["steal"] - self.machine0["steal"]) / total, 1),
             # user and system time of everybody on this machine, cores x seconds
-            "machine_busy_s": round((total - sum(machine1[k] - self.machine0[k] for k in
-                                     ("idle", "iowait", "steal"))) / os.sysconf("SC_CLK_TCK"), 2),
+            "machine_busy_s": round(
+                (total - sum(machine1[k] - self.machine0[k] for k in ("idle", "iowait", "steal")))
+                / os.sysconf("SC_CLK_TCK"),
+                2,
+            ),
         }
         if self.memory_every:
             self.peak = max(self.peak, self.group.memory())
@@ -216,6 +218,7 @@ class Window:
 
 
 # ----------------------------------------------------------------- driving
+
 
 class Bench:
     def __init__(self, args):
@@ -226,12 +229,21 @@ class Bench:
         base = args.base_port
         self.sink_port, self.sink_control = base + 1, base + 2
         self.certs()
-        self.peer = peers.make(args.peer, peers.Settings(
-            work=self.work / args.peer,
-            sink_port=self.sink_port, smtp_port=base + 25, submission_port=base + 587,
-            smtps_port=base + 465, cert=self.work / "tls" / "ec.crt",
-            key=self.work / "tls" / "ec.key", user="load@sender.invalid",
-            password="correct-horse", toml=args.toml))
+        self.peer = peers.make(
+            args.peer,
+            peers.Settings(
+                work=self.work / args.peer,
+                sink_port=self.sink_port,
+                smtp_port=base + 25,
+                submission_port=base + 587,
+                smtps_port=base + 465,
+                cert=self.work / "tls" / "ec.crt",
+                key=self.work / "tls" / "ec.key",
+                user="load@sender.invalid",
+                password="correct-horse",
+                toml=args.toml,
+            ),
+        )
         self.group = None
         self.sink = None
 
@@ -239,10 +251,28 @@ class Bench:
         d = self.work / "tls"
         d.mkdir(exist_ok=True)
         if not (d / "ec.crt").exists():
-            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                            "ec_paramgen_curve:P-256", "-nodes", "-keyout", d / "ec.key",
-                            "-out", d / "ec.crt", "-subj", "/CN=localhost", "-days", "30"],
-                           check=True, capture_output=True)
+            subprocess.run(
+                [
+                    "openssl",
+                    "req",
+                    "-x509",
+                    "-newkey",
+                    "ec",
+                    "-pkeyopt",
+                    "ec_paramgen_curve:P-256",
+                    "-nodes",
+                    "-keyout",
+                    d / "ec.key",
+                    "-out",
+                    d / "ec.crt",
+                    "-subj",
+                    "/CN=localhost",
+                    "-days",
+                    "30",
+                ],
+                check=True,
+                capture_output=True,
+            )
         os.chmod(d / "ec.key", 0o600)
 
     # -- the server
@@ -342,12 +372,13 @@ class Bench:
             result["end_to_end_s"] = round(secs, 4)
             result["end_to_end_rate"] = round(stats["messages"] / secs, 2) if secs > 0 else 0
             result["missing"] = n - stats["messages" if wait == "messages" else "recipients"]
-            time.sleep(0.3)     # the server's own clearing up
+            time.sleep(0.3)  # the server's own clearing up
         sink_cpu = self.sink.ask("stats")["own_cpu"] - sink_cpu0
         server = result["server"] = window.stop()
         # what other work on this shared machine took meanwhile
-        server["others_cpu_s"] = round(server["machine_busy_s"] - server["server_cpu_s"]
-                                       - result["own_cpu"] - sink_cpu, 2)
+        server["others_cpu_s"] = round(
+            server["machine_busy_s"] - server["server_cpu_s"] - result["own_cpu"] - sink_cpu, 2
+        )
         server["sink_cpu_s"] = round(sink_cpu, 2)
         n = result["ok"] or 1
         result["cpu_ms_per_msg"] = round(1000 * result["server"]["server_cpu_s"] / n, 4)
@@ -368,20 +399,17 @@ class Bench:
 
     def S3(self, **options):
         self.up("relay", **options)
-        return self.timed(port=self.peer.s.submission_port, wait="messages",
-                          count=self.n(3000), conc=20)
+        return self.timed(port=self.peer.s.submission_port, wait="messages", count=self.n(3000), conc=20)
 
     def S3strong(self):
         if not self.peer.strong_auth:
             raise peers.Unsupported("no strong password scheme configured")
         self.up("relay", strong=True)
-        return self.timed(port=self.peer.s.submission_port, wait="messages",
-                          count=self.n(100), conc=20)
+        return self.timed(port=self.peer.s.submission_port, wait="messages", count=self.n(100), conc=20)
 
     def S4(self):
         self.up("hold")
-        return self.timed(port=self.peer.s.smtps_port, count=self.n(20000), conc=20,
-                          per_conn=100, pipeline=True)
+        return self.timed(port=self.peer.s.smtps_port, count=self.n(20000), conc=20, per_conn=100, pipeline=True)
 
     def S5(self, conns=(1000, 5000)):
         out = {}
@@ -393,7 +421,9 @@ class Bench:
             base = self.group.memory()
             proc = subprocess.Popen(
                 self.command(self.peer.s.submission_port, idle=True, conc=c, ramp=50, time=300),
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
             ready = json.loads(proc.stdout.readline())
             time.sleep(2)
             held = self.group.memory()
@@ -404,11 +434,15 @@ class Bench:
             last = json.loads(proc.stdout.readline() or "{}")
             proc.wait()
             out[str(c)] = {
-                "ready": ready, "pss_mib_empty": base[0], "pss_mib": held[0],
-                "rss_mib": held[1], "procs": held[2],
+                "ready": ready,
+                "pss_mib_empty": base[0],
+                "pss_mib": held[0],
+                "rss_mib": held[1],
+                "procs": held[2],
                 "kib_per_conn": round((held[0] - base[0]) * 1024 / c, 1),
                 "idle_cpu_cores": round(idle_cpu, 3),
-                "errors": last.get("first_errors"), "still_open": last.get("idle_ready"),
+                "errors": last.get("first_errors"),
+                "still_open": last.get("idle_ready"),
             }
             self.down()
         return out
@@ -421,10 +455,9 @@ class Bench:
             self.up("backlog", warm=False)
             t0 = time.monotonic()
             window = Window(self.group)
-            filled = self.load(port=None, count=n, conc=20, per_conn=50, pipeline=True,
-                               time=420, size=4096)
+            filled = self.load(port=None, count=n, conc=20, per_conn=50, pipeline=True, time=420, size=4096)
             t_fill = time.monotonic() - t0
-            while (self.peer.pending() and time.monotonic() - t0 < 500):
+            while self.peer.pending() and time.monotonic() - t0 < 500:
                 time.sleep(0.5)
             t_defer = time.monotonic() - t0
             fill = window.stop()
@@ -442,11 +475,16 @@ class Bench:
             idle = idle.stop()
             result = self.timed(count=self.n(5000), conc=20)
             return {
-                "backlog": filled["ok"], "sink_saw": tried, "fill_s": round(t_fill, 1),
-                "fill_and_defer_s": round(t_defer, 1), "fill": fill,
-                "stop_s": round(t_stop, 2), "restart_to_greeting_s": round(took, 3),
+                "backlog": filled["ok"],
+                "sink_saw": tried,
+                "fill_s": round(t_fill, 1),
+                "fill_and_defer_s": round(t_defer, 1),
+                "fill": fill,
+                "stop_s": round(t_stop, 2),
+                "restart_to_greeting_s": round(took, 3),
                 "first_accept_ms": first["dot_ms"]["max"],
-                "pss_mib_before": before[0], "pss_mib_after_restart": restarted[0],
+                "pss_mib_before": before[0],
+                "pss_mib_after_restart": restarted[0],
                 "pss_mib_later": self.group.memory()[0],
                 "idle_cpu_cores": round(idle["server_cpu_s"] / idle["window_s"], 3),
                 "accept": result,
@@ -456,22 +494,20 @@ class Bench:
 
     def S7(self):
         self.up("relay")
-        return self.timed(wait="recipients", count=1, conc=1, rcpts=1000, pipeline=True,
-                          unique_rcpt=True)
+        return self.timed(wait="recipients", count=1, conc=1, rcpts=1000, pipeline=True, unique_rcpt=True)
 
     def S8(self):
         self.up("relay")
-        result = self.timed(wait="messages", memory_every=0.5, count=self.n(40) if
-                            self.args.scale < 1 else 40, conc=4, size=25 << 20)
-        result["end_to_end_mb_per_s"] = round(
-            result["ok"] * result["body_bytes"] / 1e6 / result["end_to_end_s"], 1)
+        result = self.timed(
+            wait="messages", memory_every=0.5, count=self.n(40) if self.args.scale < 1 else 40, conc=4, size=25 << 20
+        )
+        result["end_to_end_mb_per_s"] = round(result["ok"] * result["body_bytes"] / 1e6 / result["end_to_end_s"], 1)
         return result
 
     # -- all together
 
     def run(self, names):
-        report = {"peer": self.args.peer, "version": self.peer.version(),
-                  "date": time.strftime("%Y-%m-%d"), "runs": {}}
+        report = {"peer": self.args.peer, "version": self.peer.version(), "date": time.strftime("%Y-%m-%d"), "runs": {}}
         out = Path(self.args.out or self.work / f"{self.args.peer}.json")
         if out.exists():
             report["runs"] = json.loads(out.read_text())["runs"]
@@ -511,15 +547,29 @@ class Bench:
 def brief(r):
     if "rate" not in r:
         return json.dumps(r)[:1500]
-    keep = {k: r[k] for k in ("ok", "failed", "conn_errors", "rate", "end_to_end_s",
-                              "end_to_end_rate", "end_to_end_mb_per_s", "missing",
-                              "cpu_ms_per_msg", "first_errors") if k in r}
+    keep = {
+        k: r[k]
+        for k in (
+            "ok",
+            "failed",
+            "conn_errors",
+            "rate",
+            "end_to_end_s",
+            "end_to_end_rate",
+            "end_to_end_mb_per_s",
+            "missing",
+            "cpu_ms_per_msg",
+            "first_errors",
+        )
+        if k in r
+    }
     keep["dot"] = r["dot_ms"]
     keep["loadgen_cpu"] = r["own_cpu"]
     keep.update(r["server"])
     if "sink" in r:
-        keep["sink"] = {k: r["sink"][k] for k in ("transactions", "connections", "recipients",
-                                                  "peak_open", "max_rcpts")}
+        keep["sink"] = {
+            k: r["sink"][k] for k in ("transactions", "connections", "recipients", "peak_open", "max_rcpts")
+        }
     return json.dumps(keep)
 
 
@@ -529,10 +579,13 @@ def summary(runs):
     if not runs:
         return {}
     med = lambda f: round(statistics.median(f(r) for r in runs), 3)
-    out = {"rate": med(lambda r: r["rate"]), "p50": med(lambda r: r["dot_ms"]["p50"]),
-           "p99": med(lambda r: r["dot_ms"]["p99"]),
-           "cpu_ms_per_msg": med(lambda r: r["cpu_ms_per_msg"]),
-           "errors": sum(r["failed"] + r["conn_errors"] for r in runs)}
+    out = {
+        "rate": med(lambda r: r["rate"]),
+        "p50": med(lambda r: r["dot_ms"]["p50"]),
+        "p99": med(lambda r: r["dot_ms"]["p99"]),
+        "cpu_ms_per_msg": med(lambda r: r["cpu_ms_per_msg"]),
+        "errors": sum(r["failed"] + r["conn_errors"] for r in runs),
+    }
     for k in ("end_to_end_rate", "end_to_end_s", "end_to_end_mb_per_s"):
         if all(k in r for r in runs):
             out[k] = med(lambda r: r[k])
