@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     from sekisho.supervise.card import settings_card
     from sekisho.supervise.demo import RECIPIENT, SENDER, WAYS, running, send, wait_for
 
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)  # either way the instance is stopped, too
     directory = Path(arguments.directory) if arguments.directory else None
     print("starting ...", flush=True)
     with running(directory, generate_password) as instance:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import json
 import os
 import pwd
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sekisho.net.dns_settings import DnsSettings
@@ -18,7 +19,7 @@ from . import certificate
 from .certificate import Finding
 from .control import running_workers
 from .errors import PrivilegeError, StartError
-from .privileges import look_up
+from .privileges import Identity, drop, look_up
 from .sections import Places, Settings, places
 from .sockets import bind_all, close_all
 from .stores import open_accounts
@@ -54,8 +55,9 @@ def check(path: Path, environment: Mapping[str, str], *, before_start: bool = Fa
     now = datetime.datetime.now(datetime.UTC)
     findings = [Finding("ok", "configuration", f"{path} has no mistakes")]
     findings += certificate.examine(where.certificate, where.key, settings.hostname, now)
-    findings += _user(settings)
-    findings += _directories(where)
+    identity, named = _user(settings)
+    findings += named
+    findings += as_service_user(identity, lambda: [*_directories(where), *_reload(where)])
     findings += _accounts(settings, where)
     findings += _ports(settings, where)
     if not before_start:
@@ -63,19 +65,53 @@ def check(path: Path, environment: Mapping[str, str], *, before_start: bool = Fa
     return Report(tuple(findings))
 
 
-def _user(settings: Settings) -> list[Finding]:
+def _user(settings: Settings) -> tuple[Identity | None, list[Finding]]:
     try:
         identity = look_up(settings.service.user, settings.service.group)
     except PrivilegeError as error:
-        return [Finding("error", "service.user", str(error))]
+        return None, [Finding("error", "service.user", str(error))]
     if identity is None:
         own = pwd.getpwuid(os.geteuid()).pw_name
-        return [Finding("ok", "service.user", f"runs as {own}, who starts it")]
+        return None, [Finding("ok", "service.user", f"runs as {own}, who starts it")]
     if identity.uid == 0:
-        return [
-            Finding("warning", "service.user", "the service would keep root", 'name an ordinary user: user = "sekisho"')
-        ]
-    return [Finding("ok", "service.user", f"becomes {identity.name} after the start")]
+        text, remedy = "the service would keep root", 'name an ordinary user: user = "sekisho"'
+        return identity, [Finding("warning", "service.user", text, remedy)]
+    return identity, [Finding("ok", "service.user", f"becomes {identity.name} after the start")]
+
+
+def as_service_user(identity: Identity | None, look: Callable[[], list[Finding]]) -> list[Finding]:
+    """Return what *look* finds when it looks with the service user's rights, which root must take on to know them."""
+    if identity is None or identity.uid == 0:
+        return look()
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            drop(identity)
+            os.write(writer, json.dumps([asdict(finding) for finding in look()]).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream:
+        told = stream.read()
+    os.waitpid(pid, 0)
+    if not told:
+        return [Finding("error", "service.user", f"cannot act as {identity.name}", "run the check as root")]
+    return [Finding(**found) for found in json.loads(told)]
+
+
+def _reload(where: Places) -> list[Finding]:
+    """At the start root reads the key; at a reload the service user does."""
+    return [
+        Finding(
+            "warning",
+            setting,
+            f"the service user cannot read {path}: a reload will keep the old certificate",
+            f"chgrp its group and chmod 640 {path}, and let it enter the directories above",
+        )
+        for setting, path in (("tls.certificate", where.certificate), ("tls.key", where.key))
+        if not os.access(path, os.R_OK)
+    ]
 
 
 def _directories(where: Places) -> list[Finding]:
@@ -86,7 +122,7 @@ def _directories(where: Places) -> list[Finding]:
             text, remedy = f"{existing} is not a directory", "move it away, or choose another directory"
             findings.append(Finding("error", "service.directory", text, remedy))
         elif not os.access(existing, os.W_OK | os.X_OK):
-            text = f"{existing} cannot be written by the user who runs this check"
+            text = f"{existing} cannot be written by the service user"
             findings.append(Finding("error", "service.directory", text, f"chown -R USER: {existing}"))
     return findings or [Finding("ok", "service.directory", f"{where.directory} can be written")]
 

@@ -63,6 +63,7 @@ def initialize(answers: Answers, identity: Identity | None) -> Written:
         StartError: something could not be written, or the configuration that is already there has mistakes.
     """
     made: list[Path] = []
+    new: list[Path] = []
     try:
         if not answers.config.exists():
             answers.config.parent.mkdir(parents=True, exist_ok=True)
@@ -73,10 +74,11 @@ def initialize(answers: Answers, identity: Identity | None) -> Written:
         prepare_directories(where, identity)
         if not where.certificate.exists() and not where.key.exists():
             now = datetime.datetime.now(datetime.UTC)
+            new = [path.parent for path in (where.certificate, where.key) if not path.parent.exists()]
             make_self_signed(where.certificate, where.key, [settings.hostname, *answers.names], now)
             made += [where.certificate, where.key]
         if identity is not None:
-            _hand_over(made, identity)
+            _hand_over([*made, *new], identity)
     except OSError as error:
         raise StartError([f"cannot write {error.filename or answers.config}: {error.strerror}"]) from error
     return Written(tuple(made), settings, where)

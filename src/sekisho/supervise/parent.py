@@ -255,7 +255,7 @@ class Supervisor:
             self._drain(0)
             return
         worker.early_deaths = 0 if lived >= STEADY else worker.early_deaths + 1
-        delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(worker.early_deaths, 16))
+        delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** max(0, min(worker.early_deaths, 16) - 1))
         worker.start_again_at = time.monotonic() + delay
         self._reporter.say(f"worker {number} (process {pid}) {_how_it_ended(status)}; replaced in {delay:.1f} s")
 

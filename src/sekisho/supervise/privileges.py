@@ -73,13 +73,16 @@ def harden() -> None:
 def raise_file_limit() -> int:
     """Raise the limit on open files as far as allowed, and return it; one connection takes one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    unlimited = resource.RLIM_INFINITY
-    if os.geteuid() == 0 and hard != unlimited and hard < WANTED_FILES:
-        hard = WANTED_FILES
-    wanted = WANTED_FILES if hard == unlimited else min(max(WANTED_FILES, soft), hard)
-    if soft != unlimited and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        return wanted
+    endless = resource.RLIM_INFINITY
+    if soft == endless or soft >= WANTED_FILES:
+        return soft
+    limits = [(WANTED_FILES, hard)] if hard == endless or hard >= WANTED_FILES else [(WANTED_FILES,) * 2, (hard, hard)]
+    for limit in limits:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+        except (ValueError, OSError):
+            continue  # only root may raise the hard limit, and in a container not even root
+        return limit[0]
     return soft
 
 

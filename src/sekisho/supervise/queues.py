@@ -18,6 +18,7 @@ from sekisho.telemetry import EventLog
 from .control import ask, running_workers
 from .errors import ControlError
 from .sections import Places, Settings
+from .stores import hand_to_owner
 
 VERBS = {
     "hold": "queue.held",
@@ -88,6 +89,7 @@ def _do_it(settings: Settings, where: Places, verb: str, spool: int, ids: Sequen
         report(events, verb, changed)
     finally:
         events.close()
+        hand_to_owner(where)
     return changed
 
 
@@ -100,4 +102,5 @@ async def perform(queue: Queue, verb: str, ids: Sequence[str]) -> dict[str, int]
 def report(events: EventLog, verb: str, changed: Mapping[str, int]) -> None:
     """Note in the event log what an operator did to each message."""
     for queue_id, count in changed.items():
-        events.emit(VERBS[verb], queue_id=queue_id, count=count)
+        if count:
+            events.emit(VERBS[verb], queue_id=queue_id, count=count)

@@ -6,10 +6,11 @@ each socket open, so that a worker that dies leaves its backlog to its replaceme
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,13 +153,18 @@ def holder_of(port: int) -> str | None:
         if not directory.name.isdigit():
             continue
         try:
-            links = {os.readlink(descriptor) for descriptor in (directory / "fd").iterdir()}
-            if not links.isdisjoint(inodes):
+            if not inodes.isdisjoint(_open_files(directory)):
                 name = (directory / "comm").read_text().strip()
                 return f"{name} (process {directory.name})"
         except OSError:
-            continue
+            continue  # it ended, or is not ours to look at
     return None
+
+
+def _open_files(process: Path) -> Iterator[str]:
+    for descriptor in (process / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed while we look, as our own view of the directory is
+            yield os.readlink(descriptor)
 
 
 def _listening_inodes(port: int) -> set[str]:

@@ -28,11 +28,14 @@ def open_accounts(settings: Settings, where: Places) -> Iterator[AccountStore]:
 
 
 def hand_to_owner(where: Places) -> None:
-    """Give what root made beside the accounts to the owner of their directory: the service must be able to open it."""
+    """Give what root made among the service's files to the owner of their directory: the service must open them."""
     if os.geteuid() != 0:
         return
-    directory = where.accounts.parent
-    owner = directory.stat()
-    for path in directory.glob("accounts*"):
-        if path.stat().st_uid == 0 != owner.st_uid:
-            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    for directory, pattern in ((where.accounts.parent, "accounts*"), (where.log, "events-*"), (where.queue, "*/*")):
+        if not directory.is_dir():
+            continue
+        owner = directory.stat()
+        for path in directory.glob(pattern):
+            with contextlib.suppress(FileNotFoundError):  # SQLite removes its side files when it likes
+                if path.lstat().st_uid == 0 != owner.st_uid:
+                    os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

@@ -1,0 +1,136 @@
+"""`init` writes what `check` finds well; each thing that can be wrong is found, with a remedy."""
+
+from __future__ import annotations
+
+import datetime
+import socket
+from pathlib import Path
+
+import pytest
+
+from sekisho.supervise.certificate import examine, make_self_signed
+from sekisho.supervise.check import Report, check
+from sekisho.supervise.errors import StartError
+from sekisho.supervise.init import dns_records
+from sekisho.supervise.serve import read_settings
+
+from .conftest import Initialize
+
+NOW = datetime.datetime(2026, 11, 24, 12, tzinfo=datetime.UTC)
+HOSTNAME = "mail.example.test"
+UNPRIVILEGED = {f"listener__{kind}__addresses": '["127.0.0.1:0"]' for kind in ("submission", "submissions", "mx")}
+
+
+def said(report: Report, grade: str) -> list[str]:
+    return [f"{finding.subject}: {finding.text}" for finding in report.findings if finding.grade == grade]
+
+
+def test_what_init_writes_has_no_error(initialized: Initialize, tmp_path: Path) -> None:
+    initialized(**UNPRIVILEGED)
+    report = check(tmp_path / "sekisho.toml", {}, before_start=True)
+    assert said(report, "error") == []
+    assert any("self-signed" in line for line in said(report, "warning"))
+    assert any("no account yet" in line for line in said(report, "warning"))
+    assert report.status == 1
+
+
+def test_init_twice_changes_nothing(initialized: Initialize) -> None:
+    first = initialized(**UNPRIVILEGED)
+    before = {path: path.read_bytes() for path in first.made}
+    assert initialized(**UNPRIVILEGED).made == ()
+    assert {path: path.read_bytes() for path in first.made} == before
+
+
+def test_every_mistake_in_the_file_is_told_at_once(initialized: Initialize, tmp_path: Path) -> None:
+    initialized(**UNPRIVILEGED)
+    config = tmp_path / "sekisho.toml"
+    text = config.read_text()
+    config.write_text(text.replace("#lifetime =", "lifetim =").replace("#workers = 0", 'workers = "many"'))
+    report = check(config, {})
+    assert report.status == 2
+    problems = "\n".join(said(report, "error"))
+    assert "queue.lifetim" in problems
+    assert "lifetime" in problems
+    assert "service.workers" in problems
+    assert "sekisho.toml:" in problems
+
+
+def test_a_busy_port_is_an_error_that_names_its_setting(initialized: Initialize, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        busy = f'["127.0.0.1:{other.getsockname()[1]}"]'
+        initialized(**{**UNPRIVILEGED, "listener__mx__addresses": busy})
+        report = check(tmp_path / "sekisho.toml", {}, before_start=True)
+    assert any(line.startswith("ports: listener.mx.addresses: cannot listen") for line in said(report, "error"))
+
+
+def test_settings_that_contradict_each_other_are_refused(initialized: Initialize, tmp_path: Path) -> None:
+    initialized(**UNPRIVILEGED)
+    config = tmp_path / "sekisho.toml"
+    addition = '\n[[route]]\nname = "isp"\nhost = "smtp.example.net"\nusername = "a"\n'
+    config.write_text(config.read_text().replace('#transport = "maildir"', 'transport = "lmtp"') + addition)
+    with pytest.raises(StartError) as caught:
+        read_settings(config, {})
+    assert len(caught.value.problems) == 2
+    assert "unix:/run/dovecot/lmtp" in str(caught.value)
+    assert "only one of username and password" in str(caught.value)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    make_self_signed(certificate, key, [HOSTNAME, "*.example.jp"], NOW)
+    return certificate, key
+
+
+@pytest.mark.parametrize(
+    ("days", "grade", "words"),
+    [
+        (0, "ok", "valid until"),
+        (350, "warning", "expires on 2027-11-24, in 15 days"),
+        (400, "error", "expired on 2027-11-24"),
+        (-3, "error", "not valid before"),
+    ],
+)
+def test_the_dates_of_a_certificate(pair: tuple[Path, Path], days: int, grade: str, words: str) -> None:
+    findings = examine(*pair, HOSTNAME, NOW + datetime.timedelta(days=days))
+    assert any(finding.grade == grade and words in finding.text for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("hostname", "covered"),
+    [
+        (HOSTNAME, True),
+        ("smtp.example.jp", True),
+        ("a.smtp.example.jp", False),
+        ("example.jp", False),
+        ("other.example.test", False),
+    ],
+)
+def test_the_names_of_a_certificate(pair: tuple[Path, Path], hostname: str, covered: bool) -> None:
+    """RFC 9525 §6.3: a wildcard stands for one whole label."""
+    findings = examine(*pair, hostname, NOW)
+    assert ("error" in {finding.grade for finding in findings}) is not covered
+
+
+def test_a_key_of_another_certificate_is_found(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    make_self_signed(tmp_path / "other.pem", tmp_path / "other-key.pem", [HOSTNAME], NOW)
+    (finding,) = examine(pair[0], tmp_path / "other-key.pem", HOSTNAME, NOW)
+    assert finding.text == "the private key does not belong to the certificate"
+
+
+def test_a_key_that_everybody_can_read_is_an_error(pair: tuple[Path, Path]) -> None:
+    pair[1].chmod(0o644)
+    assert any("read by every user" in finding.text for finding in examine(*pair, HOSTNAME, NOW))
+
+
+def test_missing_files_are_both_named(tmp_path: Path) -> None:
+    findings = examine(tmp_path / "a.pem", tmp_path / "b.pem", HOSTNAME, NOW)
+    assert [finding.subject for finding in findings] == ["tls.certificate", "tls.key"]
+    assert all(finding.remedy for finding in findings)
+
+
+def test_the_records_to_publish_name_host_and_domain() -> None:
+    """RFC 8314 §5.1: submissions comes before submission."""
+    records = "\n".join(dns_records("mail.example.jp", "example.jp"))
+    assert "_submissions._tcp.example.jp.  IN  SRV   0 1 465 mail.example.jp." in records
+    assert "example.jp.  IN  MX    10 mail.example.jp." in records
