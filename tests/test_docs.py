@@ -117,3 +117,15 @@ def test_what_the_table_calls_implemented_is_named_in_the_source() -> None:
 def test_the_ci_entry_point_can_be_run() -> None:
     for script in (".ci/run", "scripts/install-test-peers", "scripts/write-reference"):
         assert os.access(ROOT / script, os.X_OK), script
+
+
+def test_the_requirements_table_names_what_exists() -> None:
+    table = (ROOT / "docs" / "project" / "requirements.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| S-X?\d+ \|.*\|$", table, re.MULTILINE)
+    assert len(rows) == 131 + 8
+    for row in rows:
+        where, tests = row.strip("| ").split("|")[-2:] if not row.endswith("|  |  |") else ("", "")
+        for path in re.findall(r"`([a-z_]+/[a-z_./]*)`", where):
+            assert (ROOT / "src" / "sekisho" / path).exists(), row
+        for path in re.findall(r"tests/[a-z_0-9/.]+", tests):
+            assert (ROOT / path).exists(), row
