@@ -177,6 +177,31 @@ def test_a_torn_line_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert json.loads(lines[2])["event"] == "log.dropped"
 
 
+def test_a_torn_line_is_ended_later_when_the_disk_has_no_room_even_for_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = EventLog(tmp_path, LogSettings(), 0, now=Clock())
+    real_write = os.write
+    room = 40
+
+    def write(fd: int, octets: bytes) -> int:
+        nonlocal room
+        if not room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = real_write(fd, octets[:room])
+        room -= written
+        return written
+
+    monkeypatch.setattr(os, "write", write)
+    log.emit("auth.accepted", account="torn")
+    log.flush()
+    monkeypatch.undo()
+    log.emit("auth.accepted", account="whole")
+    log.close()
+    lines = (tmp_path / "events-2027-01-15.jsonl").read_text().splitlines()
+    assert [json.loads(line).get("account") for line in lines[1:]] == ["whole", None]
+
+
 def test_every_event_that_is_emitted_has_its_row() -> None:
     source = "\n".join(path.read_text() for path in Path(sekisho.__file__).parent.rglob("*.py"))
     emitted = set(re.findall(r'emit\(\s*"([^"]+)"', source))

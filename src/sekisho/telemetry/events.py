@@ -108,6 +108,7 @@ class EventLog:
         self._size = 0
         self._dropped = 0
         self._failing = False  # the last write failed: the timer tries again, not every event
+        self._torn = b""  # what ends a line that was cut off, while the disk has no room even for that
         self._fd = -1
         self._day = -1
         self._timer: asyncio.TimerHandle | None = None
@@ -155,7 +156,7 @@ class EventLog:
             self._timer = None
         if not self._buffer:
             return
-        octets = b"".join(self._buffer)
+        octets = self._torn + b"".join(self._buffer)
         try:
             self._turn_page()
             written = os.write(self._fd, octets)
@@ -164,11 +165,12 @@ class EventLog:
             self._keep_what_fits()
             return
         self._failing = False
+        self._torn = b""
         if written < len(octets):  # the disk filled up: end the torn line, so that the next one can be read
             try:
                 os.write(self._fd, b"\n")
             except OSError:
-                pass
+                self._torn = b"\n"
             self._dropped += octets.count(b"\n", written)
         self._buffer.clear()
         self._size = 0
