@@ -185,10 +185,22 @@ class Instance:
         found = []
         for file in sorted((self.data / "log").glob("events-*.jsonl")):
             for line in file.read_text().splitlines():
-                event = json.loads(line)
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    continue  # cut off where the disk was full
                 if all(event.get(name) == value for name, value in facts.items()):
                     found.append(event)
         return found
+
+    def mechanism_used(self, recipient: str) -> object:
+        """Return the mechanism of the session in which a message for *recipient* was accepted, once it is logged."""
+
+        def logged() -> list[object]:
+            sessions = {each["session"] for each in self.events(event="message.accepted") if recipient in str(each)}
+            return [each["mechanism"] for each in self.events(event="auth.accepted") if each["session"] in sessions]
+
+        return wait_for(f"the login of the letter for {recipient}", logged)[-1]
 
     def wait_for_event(self, *, seconds: float = 15.0, **facts: object) -> dict[str, object]:
         """Return the last event that has all of *facts*, once there is one."""

@@ -14,7 +14,6 @@ from tests.interop.instance import Instance
 from tests.interop.letter import Letter, Submission
 from tests.interop.maildir import parse
 from tests.interop.postfix import Postfix
-from tests.interop.processes import wait_for
 from tests.interop.thunderbird import Thunderbird
 
 Box = Callable[[], str]
@@ -67,7 +66,7 @@ def test_a_client_sends_and_its_letter_arrives_whole(
     (octets,) = next_hop.mailbox(name).wait()
     assert letter.is_text_of(parse(octets))
     assert_traced_without_the_client(parse(octets), sekisho)
-    assert mechanism_used(sekisho, letter.recipient) == expected
+    assert sekisho.mechanism_used(letter.recipient) == expected
 
 
 @pytest.mark.parametrize("implicit_tls", [False, True], ids=["587", "465"])
@@ -88,7 +87,7 @@ def test_a_client_that_prefers_cram_md5_sends_where_it_is_offered(
 
     (octets,) = next_hop.mailbox(name).wait()
     assert letter.is_text_of(parse(octets))
-    assert mechanism_used(other, letter.recipient) == "CRAM-MD5"
+    assert other.mechanism_used(letter.recipient) == "CRAM-MD5"
 
 
 @pytest.mark.parametrize("implicit_tls", [False, True], ids=["587", "465"])
@@ -107,7 +106,7 @@ def test_thunderbird_sends(
     assert letter.is_text_of(message)
     assert "Thunderbird" in message["User-Agent"]
     assert_traced_without_the_client(message, sekisho)
-    assert mechanism_used(sekisho, letter.recipient) == "PLAIN"
+    assert sekisho.mechanism_used(letter.recipient) == "PLAIN"
 
 
 def test_a_wrong_password_is_refused_once_for_each_mechanism_and_the_right_one_then_works(
@@ -162,19 +161,3 @@ def assert_traced_without_the_client(message: EmailMessage, instance: Instance) 
     assert " with ESMTPSA" in ours
     assert message["Date"]
     assert message["Message-ID"]
-
-
-def mechanism_used(instance: Instance, recipient: str) -> object:
-    """Return the mechanism of the session in which the letter for *recipient* was accepted."""
-
-    def logged() -> list[object]:
-        sessions = [
-            event["session"] for event in instance.events(event="message.accepted") if recipient in json_text(event)
-        ]
-        return [event["mechanism"] for event in instance.events(event="auth.accepted") if event["session"] in sessions]
-
-    return wait_for(f"the login of the letter for {recipient}", logged)[-1]
-
-
-def json_text(event: dict[str, object]) -> str:
-    return str(event)
