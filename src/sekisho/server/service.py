@@ -26,6 +26,7 @@ __all__ = ["Kind", "MailServer", "Services"]
 
 Kind = Literal["submission", "submissions", "mx"]
 
+_LETTERS = {"submission": "s", "submissions": "t", "mx": "m"}
 SWEEP = 2.0  # seconds between looks for connections past their deadline
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,8 @@ class MailServer:
         self._listening: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._counter = 0
-        self._session_prefix = format(int(services.now() * 1000), "x")[-9:] + kind[0]
+        # start time, mail process, listener: no two sessions of a log share an id
+        self._session_prefix = f"{int(services.now() * 1000):x}"[-9:] + f"{services.queue.number}{_LETTERS[kind]}"
         self.reload(settings, tls)
 
     # ------------------------------------------------------------------ settings
