@@ -1,4 +1,4 @@
-"""A private Dovecot: takes mail by LMTP, gives it back by POP3."""
+"""A private Dovecot: takes mail by LMTP, gives it back by POP3, and checks passwords for a Postfix."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ listen = 127.0.0.1
 ssl = required
 ssl_cert = <{certificate}
 ssl_key = <{key}
-auth_mechanisms = plain
+auth_mechanisms = plain login cram-md5 scram-sha-256
 auth_username_format = %Lu
 mail_location = maildir:{d}/mail/%Lu
 first_valid_uid = 100
@@ -45,6 +45,11 @@ service lmtp {{
     port = {lmtp}
   }}
   unix_listener {d}/lmtp {{
+    mode = 0666
+  }}
+}}
+service auth {{
+  unix_listener {d}/auth {{
     mode = 0666
   }}
 }}
@@ -73,6 +78,7 @@ class Dovecot:
         self.directory = directory
         self.lmtp_port = free_port()
         self.lmtp_socket = directory / "lmtp"
+        self.auth_socket = directory / "auth"
         self.pop3_port = free_port()
         self._users = users
         self._authority = authority

@@ -55,7 +55,12 @@ nohost MX 10 nowhere.next
 looped MX 10 mail.home
 """
 
-NEXT_HOP_DOMAINS = "next.test, aonly.test, dead.test, six.test, alias.test"
+# Way of logging in → domain of which nothing is in DNS: only a route leads there.
+WAYS = ("PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256", "best", "implicit")
+ROUTED = {way: f"{way.lower()}.routed.test" for way in WAYS}
+
+FOUND_BY_DNS = ("next.test", "aonly.test", "dead.test", "six.test", "alias.test")
+NEXT_HOP_DOMAINS = ", ".join((*FOUND_BY_DNS, *ROUTED.values(), "wrong.routed.test", "clear.routed.test"))
 
 NewPlace = Callable[[str], Path]
 
@@ -109,10 +114,11 @@ def dns(new_place: NewPlace) -> Iterator[Dns]:
 
 
 @pytest.fixture(scope="session")
-def next_hop(new_place: NewPlace, authority: Authority, mx_port: int) -> Iterator[Postfix]:
-    """The MX of everybody else."""
+def next_hop(new_place: NewPlace, authority: Authority, mx_port: int, dovecot: Dovecot) -> Iterator[Postfix]:
+    """The MX of everybody else, and the smarthost of those who have one."""
     place = new_place("next")
-    settings = next_hop_settings(place, NEXT_HOP_DOMAINS, authority.issue("mx.next.test"), outward=mx_port)
+    pair = authority.issue("mx.next.test", "127.0.0.1")
+    settings = next_hop_settings(place, NEXT_HOP_DOMAINS, pair, outward=mx_port, auth=dovecot.auth_socket)
     postfix = Postfix(place, "mx.next.test", settings)
     postfix.start()
     yield postfix
@@ -126,16 +132,36 @@ def sekisho(new_place: NewPlace, authority: Authority, dns: Dns, next_hop: Postf
     changes = {
         "dns": {"servers": [f"127.0.0.1:{dns.port}"], "timeout": "3s"},
         "delivery": {"mx_port": next_hop.port, "first_retry": "2s", "connect_timeout": "3s"},
+        "route": routes(next_hop),
     }
     instance = Instance(new_place("main"), pair, authority.certificate, mx_port=mx_port, changes=changes)
     instance.initialize()
-    for login in ("rin@home.test", "aoi@home.test"):
+    for login in ("rin@home.test", "aoi@home.test", "routed@home.test"):
         instance.add_account(login, PASSWORD)
     instance.add_account("relay@home.test", PASSWORD, "--smarthost", "--identity", "@home.test")
     instance.start()
     yield instance
     assert instance.stop() == 0
     assert "Traceback" not in instance.daemon.output()
+
+
+def routes(smarthost: Postfix) -> list[dict[str, object]]:
+    """Return routes through *smarthost*: one for each way to log in, one by account, and two that cannot work."""
+    common: dict[str, object] = {"host": "127.0.0.1", "port": smarthost.submission_port, "tls": "required"}
+    common |= {"username": "rin@mail.test", "password": PASSWORD}
+    found = [
+        {**common, "name": way.lower(), "recipients": [domain], "mechanisms": [way]}
+        for way, domain in ROUTED.items()
+        if way.isupper()
+    ]
+    found.append({**common, "name": "best", "recipients": [ROUTED["best"]]})
+    implicit = {"name": "implicit", "recipients": [ROUTED["implicit"]], "tls": "implicit"}
+    found.append({**common, **implicit, "port": smarthost.submissions_port})
+    found.append({**common, "name": "account", "accounts": ["routed@home.test"]})
+    found.append({**common, "name": "wrong", "recipients": ["wrong.routed.test"], "password": "not the password"})
+    # the certificate has no such name
+    found.append({**common, "name": "unproven", "recipients": ["clear.routed.test"], "host": "localhost"})
+    return found
 
 
 def _submission(instance: Instance, authority: Authority, login: str) -> Submission:

@@ -102,10 +102,10 @@ class Instance:
         self.settings = merged(self.settings, changes or {})
         self.config.write_text(toml(self.settings))
 
-    def cli(self, *words: str | Path, text: str = "", seconds: float = 30.0) -> CompletedProcess[bytes]:
+    def cli(self, *words: str | Path, text: str = "", wrapper: Sequence[str] = ()) -> CompletedProcess[bytes]:
         """Run a subcommand with this configuration and *text* on its standard input; the status is unjudged."""
-        command = [*_PROGRAM, *words, "--config", self.config]
-        return run(command, octets=text.encode(), env=_ENVIRONMENT, cwd=self.directory, seconds=seconds)
+        command = [*wrapper, *_PROGRAM, *words, "--config", self.config]
+        return run(command, octets=text.encode(), env=_ENVIRONMENT, cwd=self.directory)
 
     def did(self, *words: str | Path, text: str = "") -> str:
         """Run a subcommand that has to succeed, and return what it printed."""
@@ -132,7 +132,7 @@ class Instance:
             notify.bind(str(path))
             path.chmod(0o666)
             notify.settimeout(0.1)
-            env = {**_ENVIRONMENT, "NOTIFY_SOCKET": str(path)}
+            env = {**_ENVIRONMENT, "NOTIFY_SOCKET": str(path), "SSL_CERT_FILE": str(self._authority)}
             command = [*wrapper, *_PROGRAM, "serve", "--config", self.config]
             self._daemon = daemon = Daemon(command, self.directory / "output", env=env, cwd=self.directory)
 
@@ -180,11 +180,13 @@ class Instance:
         """Return the local Maildir of an account."""
         return Maildir(self.data / "mail" / login)
 
-    def events(self, **facts: object) -> list[dict[str, object]]:
-        """Return the events logged so far that have all of *facts*."""
+    def events(self, *, about: str = "", **facts: object) -> list[dict[str, object]]:
+        """Return the events logged so far that have all of *facts* and the text *about* somewhere in them."""
         found = []
         for file in sorted((self.data / "log").glob("events-*.jsonl")):
             for line in file.read_text().splitlines():
+                if about not in line:
+                    continue
                 try:
                     event = json.loads(line)
                 except ValueError:
@@ -197,14 +199,14 @@ class Instance:
         """Return the mechanism of the session in which a message for *recipient* was accepted, once it is logged."""
 
         def logged() -> list[object]:
-            sessions = {each["session"] for each in self.events(event="message.accepted") if recipient in str(each)}
+            sessions = {each["session"] for each in self.events(event="message.accepted", about=recipient)}
             return [each["mechanism"] for each in self.events(event="auth.accepted") if each["session"] in sessions]
 
         return wait_for(f"the login of the letter for {recipient}", logged)[-1]
 
-    def wait_for_event(self, *, seconds: float = 15.0, **facts: object) -> dict[str, object]:
-        """Return the last event that has all of *facts*, once there is one."""
-        return wait_for(f"an event {facts}", lambda: self.events(**facts), seconds=seconds)[-1]
+    def wait_for_event(self, *, about: str = "", **facts: object) -> dict[str, object]:
+        """Return the last event that `events` finds, once there is one."""
+        return wait_for(f"an event {facts} {about}", lambda: self.events(about=about, **facts))[-1]
 
 
 _PROGRAM = (sys.executable, "-m", "sekisho")

@@ -19,6 +19,16 @@ MAIL_UID = 5000  # owns the mailboxes; needs no entry in /etc/passwd
 
 MASTER = """\
 {listeners}
+127.0.0.1:{submission_port} inet n - n - - smtpd
+  -o smtpd_tls_security_level=encrypt
+  -o smtpd_sasl_auth_enable=yes
+  -o smtpd_relay_restrictions=permit_sasl_authenticated,reject
+  -o smtpd_recipient_restrictions=permit_sasl_authenticated,reject
+127.0.0.1:{submissions_port} inet n - n - - smtpd
+  -o smtpd_tls_wrappermode=yes
+  -o smtpd_sasl_auth_enable=yes
+  -o smtpd_relay_restrictions=permit_sasl_authenticated,reject
+  -o smtpd_recipient_restrictions=permit_sasl_authenticated,reject
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
@@ -45,13 +55,13 @@ postlog unix-dgram n - n - 1 postlogd
 class Postfix:
     """One instance below *directory*; `start` it, and `stop` it by the process id it wrote itself."""
 
-    def __init__(self, directory: Path, hostname: str, settings: Mapping[str, str], *, port: int | None = None) -> None:
+    def __init__(self, directory: Path, hostname: str, settings: Mapping[str, str]) -> None:
         need_root("Postfix starts as root")
         self._program = need("postfix")
         need_file("/usr/lib/postfix/sbin/master")
         self.directory = directory
         self.hostname = hostname
-        self.port = port or free_port()
+        self.port, self.submission_port, self.submissions_port = free_port(), free_port(), free_port()
         self._settings = settings
 
     def start(self) -> None:
@@ -88,7 +98,12 @@ class Postfix:
         main = "".join(f"{name} = {value}\n" for name, value in settings.items())
         (self.directory / "etc/main.cf").write_text(main)
         listeners = [f"{address}:{self.port} inet n - n - - smtpd" for address in loopback_addresses()]
-        (self.directory / "etc/master.cf").write_text(MASTER.format(listeners="\n".join(listeners)))
+        master = MASTER.format(
+            listeners="\n".join(listeners),
+            submission_port=self.submission_port,
+            submissions_port=self.submissions_port,
+        )
+        (self.directory / "etc/master.cf").write_text(master)
         self._command("start")
         wait_for_port(self.port)
 
@@ -130,12 +145,13 @@ def loopback_addresses() -> list[str]:
     return ["127.0.0.1", "[::1]"]
 
 
-def next_hop_settings(directory: Path, domains: str, pair: Pair, *, outward: int) -> dict[str, str]:
+def next_hop_settings(directory: Path, domains: str, pair: Pair, *, outward: int, auth: Path) -> dict[str, str]:
     """Return the settings of a server at which mail for *domains* ends.
 
     ``box-NAME@`` is delivered; ``late-NAME@`` is accepted and then found undeliverable, so that
     Postfix itself sends a DSN; ``slow@`` is refused for now; any other local-part is unknown. Content with a field
-    ``X-Refuse:`` is refused after the final dot. What leaves this server goes to the port *outward*.
+    ``X-Refuse:`` is refused after the final dot. What leaves this server goes to the port *outward*. On the two
+    submission ports, the Dovecot behind the socket *auth* knows who may send.
     """
     (directory / "etc").mkdir(parents=True, exist_ok=True)
     boxes = directory / "etc/boxes"
@@ -163,6 +179,10 @@ def next_hop_settings(directory: Path, domains: str, pair: Pair, *, outward: int
         "smtpd_tls_cert_file": str(pair.certificate),
         "smtpd_tls_key_file": str(pair.key),
         "smtpd_tls_received_header": "yes",
+        "smtpd_sasl_type": "dovecot",
+        "smtpd_sasl_path": str(auth),
+        "smtpd_sasl_security_options": "noanonymous",
+        "smtpd_sasl_authenticated_header": "yes",
         "smtpd_tls_loglevel": "1",
     }
 

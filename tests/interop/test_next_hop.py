@@ -161,7 +161,7 @@ def test_mail_that_must_wait_is_in_the_queue_with_the_servers_words_and_can_be_d
 ) -> None:
     subject = f"slow {box()}"
     send(submission, ["slow@next.test"], subject)
-    deferred = sekisho.wait_for_event(event="delivery.deferred")
+    deferred = sekisho.wait_for_event(event="delivery.deferred", about="slow@next.test")
     queue_id = str(deferred["queue_id"])
 
     listed = json.loads(sekisho.did("queue", "list", "--json"))
