@@ -119,7 +119,10 @@ def client_context(verify: bool) -> ssl.SSLContext:
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        context.minimum_version = ssl.TLSVersion.TLSv1  # better than clear text, which is what would follow
+        # Whatever the library has (never SSL 3): better than clear text, which is what would follow. TLS 1.0 cannot be
+        # named here, Python warns of it.
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        context.options |= ssl.OP_NO_SSLv3
     return context
 
 

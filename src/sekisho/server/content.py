@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sekisho.accounts import Account
-from sekisho.message import FieldError, Header, fixup, protocol_name, received
+from sekisho.message import FieldError, Header, count_received, fixup, protocol_name, received
 from sekisho.policy import check_from
 from sekisho.queue import ContentWriter
 from sekisho.smtp import Recipient, Reply, replies
@@ -52,6 +52,8 @@ def dress(content: ContentWriter, handling: Handling, recipients: Sequence[Recip
     except FieldError as error:
         if handling.account is not None:
             return Reply(554, "5.6.0", (f"The message cannot be sent as it is: {error.problem}",))
+        if count_received(head) > MAX_HOPS:
+            return replies.ROUTING_LOOP
         content.prepend(_trace(handling, recipients))
         return None
     if handling.account is not None:

@@ -31,6 +31,7 @@ class Conversation(asyncio.Protocol):
 
     __slots__ = (
         "_early",
+        "_ended",
         "_greeted",
         "_paused",
         "_pipe",
@@ -54,6 +55,7 @@ class Conversation(asyncio.Protocol):
         self._smtp: ServerConnection | None = None
         self._session: Session | None = None
         self._early: bytes | None = None  # octets that came before the greeting
+        self._ended = False  # the client has sent its last octet, before the greeting
         self._greeted = False
         self._waiting = False  # an answer is being worked out: no command is taken until it is there
         self._upgrading = False  # STARTTLS was granted, the handshake is not over
@@ -109,13 +111,18 @@ class Conversation(asyncio.Protocol):
         if self._greeted or transport is None or transport.is_closing() or self._pipe is not None:
             return
         self._greeted = True
-        smtp, _ = self._open_session(tls=False)
-        smtp.greet()
-        early, self._early = self._early, None
-        self._touch()
-        if early:
-            smtp.receive_data(early)
-        self._run()
+        try:
+            smtp, _ = self._open_session(tls=False)
+            smtp.greet()
+            early, self._early = self._early, None
+            self._touch()
+            if early:
+                smtp.receive_data(early)
+            if self._ended:
+                smtp.receive_eof()
+            self._run()
+        except Exception:
+            self._fail()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Count the client out and forget its transaction."""
@@ -133,8 +140,7 @@ class Conversation(asyncio.Protocol):
         try:
             self._take(data)
         except Exception:
-            self._server.failed(self.address)
-            self._abandon(replies.LOCAL_ERROR_CLOSING)
+            self._fail()
 
     def _take(self, data: bytes) -> None:
         pipe = self._pipe
@@ -158,8 +164,11 @@ class Conversation(asyncio.Protocol):
         elif not self._greeted:
             self._before_greeting(data)
             return
-        smtp = self._smtp
-        if smtp is None:
+        smtp, session = self._smtp, self._session
+        if smtp is None or session is None:
+            return
+        if session.hello is None and pipe is None and is_client_hello(data):
+            self._met_tls_too_late()
             return
         smtp.receive_data(data)
         self._touch()
@@ -172,14 +181,18 @@ class Conversation(asyncio.Protocol):
         """Tell a ClientHello from a client that talks too early."""
         early = self._early = (self._early or b"") + data
         if self._tls is not None and is_client_hello(early):
-            if len(early) < 2:
-                return
             self._early = None
             self._server.met_tls_first(self.address)
             self._start_tls()
             self._take(early)
         elif len(early) > BUFFERED:
             self._abandon(replies.TOO_MUCH_TOO_EARLY)
+
+    def _met_tls_too_late(self) -> None:
+        """A client that speaks TLS at once was greeted in the clear: it is lost, but not the next time."""
+        self._server.met_tls_first(self.address)
+        self._server.tls_failed(self.address, "TLS was spoken at once, after the greeting in the clear")
+        self._close()
 
     def _start_tls(self) -> None:
         assert self._tls is not None
@@ -212,10 +225,14 @@ class Conversation(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Let a half-closed client still have the answers it waits for."""
-        if self._smtp is None or self._pipe is not None:
+        transport, smtp = self._transport, self._smtp
+        if self._pipe is not None or transport is None or transport.is_closing():
             return False
-        self._smtp.receive_eof()
-        return self._waiting
+        if smtp is None:
+            self._ended = True
+            return not self._greeted
+        smtp.receive_eof()
+        return self._waiting or self._paused
 
     # ------------------------------------------------------------------ the dialogue
 
@@ -254,19 +271,19 @@ class Conversation(asyncio.Protocol):
 
     def _resume(self, pending: Pending) -> None:
         self._waiting = False
-        if self._transport is None:
-            pending.finish()
-            return
+        transport = self._transport
         try:
+            if transport is None or transport.is_closing():
+                pending.finish()
+                return
             self._answer(pending)
             self._touch()
             if self._reading_paused and not self._paused:
                 self._reading_paused = False
-                self._transport.resume_reading()
+                transport.resume_reading()
             self._run()
         except Exception:
-            self._server.failed(self.address)
-            self._abandon(replies.LOCAL_ERROR_CLOSING)
+            self._fail()
 
     def _answer(self, pending: Pending) -> None:
         smtp = self._smtp
@@ -313,6 +330,11 @@ class Conversation(asyncio.Protocol):
         transport.close()
         self.deadline = self._server.clock() + LINGER
 
+    def _fail(self) -> None:
+        """In an exception handler: tell ourselves what went wrong, and the client that something did."""
+        self._server.failed(self.address)
+        self._abandon(replies.LOCAL_ERROR_CLOSING)
+
     def _abandon(self, reply: Reply) -> None:
         """Say *reply* if the dialogue is in a state to say anything, and close."""
         smtp, transport = self._smtp, self._transport
@@ -338,7 +360,10 @@ class Conversation(asyncio.Protocol):
         if self._transport is not None and self._reading_paused and not self._waiting:
             self._reading_paused = False
             self._transport.resume_reading()
-            self._run()
+            try:
+                self._run()
+            except Exception:
+                self._fail()
 
     def _pause_reading(self) -> None:
         if not self._reading_paused and self._transport is not None and not self._transport.is_closing():
@@ -348,6 +373,8 @@ class Conversation(asyncio.Protocol):
     # ------------------------------------------------------------------ time
 
     def _touch(self) -> None:
+        if self._waiting:
+            return
         server = self._server
         session = self._session
         in_content = session is not None and session.in_content

@@ -88,6 +88,7 @@ class MailServer:
         self._listening: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._counter = 0
+        self.draining = False
         # start time, mail process, listener: no two sessions of a log share an id
         self._session_prefix = f"{int(services.now() * 1000):x}"[-9:] + f"{services.queue.number}{_LETTERS[kind]}"
         self.reload(settings, tls)
@@ -198,6 +199,7 @@ class MailServer:
     async def drain(self, seconds: float) -> None:
         """Let transactions under way finish, for at most *seconds*; close everything else with 421 4.3.2."""
         self.stop_accepting()
+        self.draining = True
         end = self.clock() + seconds
         while self._conversations and self.clock() < end:
             for conversation in list(self._conversations):

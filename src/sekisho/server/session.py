@@ -133,16 +133,14 @@ class Session:
         """TLS is up. Nothing learned before it counts (RFC 3207 §4.2)."""
         self.tls = facts
         self._bindings = bindings
-        self.hello = None
+        self.account = self.hello = None
+        self.mechanism = ""
         self._forget_transaction()
 
     def closed(self, error: Exception | None) -> None:
         """The connection is gone: drop the open transaction; note a session that sent nothing."""
         self._forget_transaction()
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None and exchange.name is not None and not self._verifying:
-            # the client left in the middle of SCRAM: nothing was verified, so nothing counts
-            self._services.auth_guard.undecided(self.address, exchange.name, self._services.now())
+        self._give_up_exchange()
         if self._messages == 0:
             self._services.events.emit(
                 "session.closed",
@@ -171,6 +169,7 @@ class Session:
         return replies.READY_FOR_TLS
 
     def _wrong(self, event: Wrong) -> None:
+        self._give_up_exchange()  # whatever was wrong with an answer of the client (or "*"), the core has ended AUTH
         self._services.events.emit(
             "command.refused",
             session=self.id,
@@ -215,6 +214,15 @@ class Session:
     def _respond(self, exchange: Exchange, octets: bytes | None) -> Pending:
         task = asyncio.get_running_loop().create_task(self._authenticate(exchange, octets))
         return Pending(task, task.result)
+
+    def _give_up_exchange(self) -> None:
+        """The client leaves an exchange in its middle: nothing was verified, so nothing counts."""
+        exchange = self._exchange
+        if exchange is None or self._verifying:
+            return
+        self._exchange = None
+        if exchange.name is not None:
+            self._services.auth_guard.undecided(self.address, exchange.name, self._services.now())
 
     async def _may_guess(self, name: str) -> bool:
         """Reserve one try for *name* before anything is verified; wait while other tries of it are being verified."""
@@ -289,6 +297,8 @@ class Session:
 
     def _mail_from(self, event: MailFrom) -> Reply:
         account = self.account
+        if self._server.draining:
+            return replies.SHUTTING_DOWN
         if self._submission:
             if account is None:
                 return replies.AUTH_REQUIRED
