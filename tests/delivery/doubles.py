@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+import pytest
+import uvloop
 
 from sekisho.net.resolver import Addresses, MailExchangers, NoSuchDomain, ResolverTemporary
 from sekisho.queue import Arrival, Outcome, QueuedMessage, QueuedRecipient, QueueId, State
 from sekisho.smtp import Body, Mailbox
 
+T = TypeVar("T")
 NOW = 1_700_000_000.0
 CONTENT = b"From: rin@example.jp\r\nSubject: hello\r\n\r\nfirst line\r\n.second line\r\n"
 
@@ -121,6 +126,20 @@ class Events:
         return [name for name, _ in self.seen]
 
 
+LOOPS = [pytest.param(asyncio.new_event_loop, id="asyncio"), pytest.param(uvloop.new_event_loop, id="uvloop")]
+
+
+class Stage:
+    """Runs a coroutine on the loop under test; uvloop serves mail, asyncio where uvloop does not exist."""
+
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+
+    @classmethod
+    def run(cls, body: Coroutine[Any, Any, T]) -> T:
+        with asyncio.Runner(loop_factory=cls.new_loop) as runner:
+            return runner.run(body)
+
+
 _numbers = iter(range(1, 1_000_000))
 
 
@@ -211,8 +230,7 @@ class Session(asyncio.Protocol):
         peer.sessions.append(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is one, but says it is not
         self._send(self._choose("", b"220 mx.example ESMTP\r\n", b""))
 
     def data_received(self, data: bytes) -> None:

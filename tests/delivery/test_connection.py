@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.delivery.doubles import Answer, Peer, Session, listening
+from tests.delivery.doubles import LOOPS, Answer, Peer, Session, Stage, listening
 
 from sekisho.delivery.connection import AuthRefused, Connection, Credentials, Target, Timeouts, TlsFailed, open_session
 from sekisho.delivery.route import Security
@@ -23,6 +23,11 @@ from sekisho.delivery.settings import TlsMode
 from sekisho.smtp import TemporaryFailure
 
 TIMEOUTS = Timeouts(5.0, 5.0, 5.0)
+
+
+@pytest.fixture(params=LOOPS, autouse=True)
+def _loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stage, "new_loop", request.param)
 
 
 @cache
@@ -84,7 +89,7 @@ def against(peer: Peer, body: Callable[[], Awaitable[None]]) -> None:
         async with listening(peer):
             await body()
 
-    asyncio.run(run())
+    Stage.run(run())
 
 
 @pytest.mark.parametrize("tls", [TlsMode.OPPORTUNISTIC, TlsMode.REQUIRED])
@@ -162,7 +167,7 @@ def test_implicit_tls_speaks_tls_first() -> None:
         server.close()
         await asyncio.sleep(0.01)
 
-    asyncio.run(run())
+    Stage.run(run())
 
 
 @pytest.mark.parametrize(
@@ -230,7 +235,7 @@ def on_a_wire(body: Callable[[Connection, Wire, list[float]], Awaitable[None]]) 
         connection.connection_made(wire)
         await body(connection, wire, clock)
 
-    asyncio.run(run())
+    Stage.run(run())
 
 
 def test_a_greeting_that_comes_before_anyone_waits_is_kept() -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import pytest
 from tests.delivery.doubles import (
     CONTENT,
+    LOOPS,
     NOW,
     Answer,
     Events,
@@ -19,6 +20,7 @@ from tests.delivery.doubles import (
     MemoryQueue,
     Peer,
     Session,
+    Stage,
     listening,
     message_to,
 )
@@ -33,6 +35,11 @@ T = TypeVar("T")
 SETTINGS: dict[str, Any] = {"idle_timeout": Duration(60.0), "tls": TlsMode.OPPORTUNISTIC}
 MX = {"x.example": [(10, "mx1.example"), (20, "mx2.example")], "y.example": [(10, "mx1.example")]}
 HOSTS = {"mx1.example": ["127.0.0.1"], "mx2.example": ["127.0.0.2"]}
+
+
+@pytest.fixture(params=LOOPS, autouse=True)
+def _loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stage, "new_loop", request.param)
 
 
 class Scene:
@@ -87,7 +94,7 @@ def play(body: Callable[[], Awaitable[T]]) -> T:
         assert not failed, failed
         return result
 
-    return asyncio.run(run())
+    return Stage.run(run())
 
 
 def scene(body: Callable[[Scene, Peer], Coroutine[Any, Any, None]], peer: Peer | None = None, **kwargs: Any) -> None:
