@@ -429,6 +429,43 @@ def test_an_international_domain_is_spelled_in_ascii_for_older_servers() -> None
     scene(body, lookup=FixedLookup({"例え.jp": [(10, "mx1.example")]}, dict(HOSTS)))
 
 
+def test_tls_that_does_not_work_does_not_keep_opportunistic_mail_from_being_delivered() -> None:
+    """RFC 7435 §3."""
+
+    def no_handshake(session: Session, _: bytes) -> bytes:
+        asyncio.get_running_loop().call_later(0.01, session.transport.write, b"this is no handshake\r\n")
+        return b"220 2.0.0 go\r\n"
+
+    async def body(scene: Scene, peer: Peer) -> None:
+        await scene.deliver(message_to("a@x.example"))
+        assert scene.queue.states() == [State.DELIVERED]
+        first, second = peer.sessions
+        assert "STARTTLS" in first.commands
+        assert "STARTTLS" not in second.commands
+
+    scene(body, Peer(offers=("STARTTLS",), answers={"STARTTLS": no_handshake}))
+
+
+def test_a_mistake_of_our_own_defers_the_mail_and_leaves_a_traceback() -> None:
+    class Broken(FixedLookup):
+        async def mail_exchangers(self, domain: str) -> Any:
+            raise RuntimeError("a bug")
+
+    async def run() -> None:
+        failed: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+        made = Scene(lookup=Broken())
+        made.courier.start()
+        message = message_to("a@x.example")
+        await made.deliver(message)
+        assert made.queue.states() == [State.DEFERRED]
+        assert made.queue.outcomes()[0].reply.startswith("451 4.3.0")
+        assert message.queue_id in failed[0]["message"]
+        await made.courier.drain(1.0)
+
+    Stage.run(run())
+
+
 def test_damaged_content_is_held_for_the_operator() -> None:
     async def body(scene: Scene, peer: Peer) -> None:
         scene.queue.stored = ContentDamaged("checksum")

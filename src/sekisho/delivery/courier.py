@@ -285,9 +285,7 @@ class Courier:
                 connection = await self._carry(pool, job, connection)
                 job = None
         except Exception as error:
-            if job is not None and not job.settled:
-                self._settler.settle(job, [INTERNAL_ERROR] * len(job.recipients), "")
-            self._loop.call_exception_handler({"message": "delivery failed unexpectedly", "exception": error})
+            self._failed_ourselves([] if job is None else [job], error)
         finally:
             if connection is not None:
                 connection.quit()
@@ -312,10 +310,15 @@ class Courier:
                 except DeliveryFailure as failure:
                     self._unreachable(pool, job, failure)
                     return None
-            if (reply := await transaction.refusal(job.pending, job.mailboxes, connection.capabilities)) is not None:
-                self._settler.settle(job, [reply] * len(job.recipients), connection.next_hop)
-                return connection
-            broken = await self._transact(pool, job, connection, last=len(tried) >= MAX_BROKEN and not reused)
+            try:
+                reply = await transaction.refusal(job.pending, job.mailboxes, connection.capabilities)
+                if reply is not None:
+                    self._settler.settle(job, [reply] * len(job.recipients), connection.next_hop)
+                    return connection
+                broken = await self._transact(pool, job, connection, last=len(tried) >= MAX_BROKEN and not reused)
+            except BaseException:
+                connection.abort()  # it may stand in the middle of a transaction
+                raise
             if broken is None:
                 return connection if connection.usable else None
             connection = None  # a fresh start: at the same address after a reused connection, else at the next
@@ -424,7 +427,12 @@ class Courier:
                 for job, replies in zip(ready, answers, strict=True):
                     self._settler.settle(job, replies, "maildir", final=True)
             except Exception as error:
-                for job in jobs:
-                    if not job.settled:
-                        self._settler.settle(job, [INTERNAL_ERROR] * len(job.recipients), "")
-                self._loop.call_exception_handler({"message": "local delivery failed unexpectedly", "exception": error})
+                self._failed_ourselves(jobs, error)
+
+    def _failed_ourselves(self, jobs: Iterable[Job], error: Exception) -> None:
+        """The one handler of our own mistakes: the traceback to the program's log, the mail to another attempt."""
+        unsettled = [job for job in jobs if not job.settled]
+        ids = " ".join(job.pending.message.queue_id for job in unsettled)
+        self._loop.call_exception_handler({"message": f"delivery failed unexpectedly: {ids}", "exception": error})
+        for job in unsettled:
+            self._settler.settle(job, [INTERNAL_ERROR] * len(job.recipients), "")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from sekisho.config import HOUR, MINUTE, Duration, Endpoint, Secret, setting
+from sekisho.config import HOUR, MINUTE, Duration, Endpoint, Secret, at_least, between, setting
 
 __all__ = ["DeliverySettings", "LocalSettings", "LocalTransport", "RouteSettings", "TlsMode"]
 
@@ -35,40 +35,71 @@ class DeliverySettings:
         Duration(5 * MINUTE),
         "Wait this long before the second attempt; the wait then doubles with each attempt, give or take a tenth.",
         reload=True,
+        check=at_least(1),
     )
     max_retry: Duration = setting(
-        Duration(1 * HOUR), "The wait between two attempts grows no longer than this (RFC 5321 §4.5.4.1).", reload=True
+        Duration(1 * HOUR),
+        "The wait between two attempts grows no longer than this (RFC 5321 §4.5.4.1).",
+        reload=True,
+        check=at_least(1),
     )
     concurrency_per_destination: int = setting(
-        20, "Connections to one destination at the same time, in each mail process.", reload=True
+        20,
+        "Connections to one destination at the same time, in each mail process.",
+        reload=True,
+        check=between(1, 1000),
     )
-    max_connections: int = setting(200, "Outbound connections at the same time, in each mail process.", reload=True)
+    max_connections: int = setting(
+        200, "Outbound connections at the same time, in each mail process.", reload=True, check=between(1, 10_000)
+    )
     recipients_per_transaction: int = setting(
-        100, "Recipients in one transaction; every server takes 100 (RFC 5321 §4.5.3.1.8).", reload=True
+        100,
+        "Recipients in one transaction; every server takes 100 (RFC 5321 §4.5.3.1.8).",
+        reload=True,
+        check=between(1, 1000),
     )
     transactions_per_connection: int = setting(
-        500, "Messages sent over one connection before it is closed.", reload=True
+        500, "Messages sent over one connection before it is closed.", reload=True, check=at_least(1)
     )
     idle_timeout: Duration = setting(
-        Duration(5.0), "Keep a connection open this long for the next message to the same destination.", reload=True
+        Duration(5.0),
+        "Keep a connection open this long for the next message to the same destination.",
+        reload=True,
+        check=at_least(0),
     )
     connect_timeout: Duration = setting(
-        Duration(30.0), "Wait this long for one address to answer before the next is tried.", reload=True
+        Duration(30.0),
+        "Wait this long for one address to answer before the next is tried.",
+        reload=True,
+        check=at_least(1),
     )
     command_timeout: Duration = setting(
-        Duration(5 * MINUTE), "Wait this long for the reply to a command (RFC 5321 §4.5.3.2).", reload=True
+        Duration(5 * MINUTE),
+        "Wait this long for the reply to a command (RFC 5321 §4.5.3.2).",
+        reload=True,
+        check=at_least(10),
     )
     content_timeout: Duration = setting(
-        Duration(10 * MINUTE), "Wait this long for the reply to the final dot (RFC 5321 §4.5.3.2.6).", reload=True
+        Duration(10 * MINUTE),
+        "Wait this long for the reply to the final dot (RFC 5321 §4.5.3.2.6).",
+        reload=True,
+        check=at_least(10),
     )
     tls: TlsMode = setting(
         TlsMode.OPPORTUNISTIC,
         "Protection on the way to a domain's own servers: none, opportunistic (STARTTLS where it works) or required.",
         reload=True,
     )
-    mx_port: int = setting(25, "Port on which the servers of other domains are reached; other than 25 only in a lab.")
+    mx_port: int = setting(
+        25,
+        "Port on which the servers of other domains are reached; other than 25 only in a lab.",
+        check=between(1, 65535),
+    )
     max_received: int = setting(
-        50, "A message with more Received fields than this is in a loop and comes back (RFC 5321 §6.3).", reload=True
+        50,
+        "A message with more Received fields than this is in a loop and comes back (RFC 5321 §6.3).",
+        reload=True,
+        check=at_least(10),
     )
 
 
@@ -86,7 +117,9 @@ class RouteSettings:
     senders: tuple[str, ...] = setting((), "Domains of the reverse-path that take this route.", reload=True)
     recipients: tuple[str, ...] = setting((), "Domains of recipients that take this route.", reload=True)
     host: str = setting(prose="Name or address of the smarthost.", example="smtp.example.net", reload=True)
-    port: int = setting(587, "Port of the smarthost: 587, 465 with implicit TLS, or 25.", reload=True)
+    port: int = setting(
+        587, "Port of the smarthost: 587, 465 with implicit TLS, or 25.", reload=True, check=between(1, 65535)
+    )
     tls: TlsMode = setting(
         TlsMode.REQUIRED,
         "Protection: none, opportunistic, required (STARTTLS), implicit (TLS from the first octet, port 465).",
