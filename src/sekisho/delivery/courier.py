@@ -397,6 +397,7 @@ class Courier:
         detail = failure.detail
         if isinstance(failure, AuthRefused):
             detail = f"the smarthost refused our login, see the password in route {pool.destination.name}: {detail}"
+            self._events.emit("delivery.login_refused", route=pool.destination.name, reply=str(failure.reply))
         self._settler.settle(job, [failure.reply] * len(job.recipients), "", detail=detail)
         if isinstance(failure, PermanentFailure):
             return

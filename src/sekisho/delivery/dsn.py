@@ -12,6 +12,7 @@ from sekisho.text import say
 __all__ = ["compose", "wants_failure", "wants_success"]
 
 MAX_RETURNED = 1_048_576  # octets of a message returned whole; RFC 3461 §6.2 lets us return the header alone
+REPORT_ON = "report-on-"  # begins the session of a DSN's arrival; the queue id that it reports on follows
 MAX_HEADER = 65_536
 MAX_NAMED = 50  # recipients named in the text for the person; the machine-readable part has all
 
@@ -81,7 +82,14 @@ def compose(
         body=Body.SEVENBIT if octets.isascii() else Body.EIGHTBIT,
         smtputf8=not message.reverse_path.is_ascii,
     )
-    return Arrival(envelope=envelope, account=None, session="", client="", listener="dsn", arrived=now), octets
+    return Arrival(
+        envelope=envelope,
+        account=None,
+        session=f"{REPORT_ON}{message.queue_id}",
+        client="",
+        listener="dsn",
+        arrived=now,
+    ), octets
 
 
 def _recipient_report(recipient: QueuedRecipient, outcome: Outcome, relayed: bool) -> RecipientReport:

@@ -160,6 +160,8 @@ class Settler:
                 fields["detail"] = detail
             if next_attempt is not None and state is State.DEFERRED:
                 fields["next_attempt"] = next_attempt
+            if message.session.startswith(dsn.REPORT_ON):
+                fields["reported_queue_id"] = message.session.removeprefix(dsn.REPORT_ON)  # joins both in a trace
             self._events.emit(_EVENTS[state], **fields)
             if message.reverse_path is None and state in (State.FAILED, State.EXPIRED):
                 self._events.emit("dsn.dropped", queue_id=message.queue_id)

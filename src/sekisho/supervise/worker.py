@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 from sekisho.accounts import AccountStore, Authenticator
@@ -204,6 +205,7 @@ class MailWorker:
         for number in sorted(numbers, key=lambda number: number != seat.number):
             queue = Queue.open(where.queue, settings.queue, number=number, now=time.time)
             queues.append(queue)
+            queue.problem = partial(_tell_trouble, events, number)
             events.emit("queue.recovered", spool=number)
         return queues
 
@@ -257,6 +259,7 @@ class MailWorker:
         await parts.courier.drain(max(min(seconds, LEAST_DELIVERY), stop.seconds_left))
         for queue in parts.queues:
             await queue.close()
+        await parts.services.authenticator.close()
         parts.store.close()
         parts.ledger.close()
         parts.events.close()
@@ -294,6 +297,10 @@ class MailWorker:
     async def _stats(self, request: Mapping[str, Any]) -> object:
         parts = self._running()
         return {"worker": self._seat.number, "connections": parts.services.connections.total, "spools": self._spools()}
+
+
+def _tell_trouble(events: EventLog, spool: int, detail: str) -> None:
+    events.emit("queue.trouble", spool=spool, detail=detail)
 
 
 def _server_tls(configuration: Configuration) -> ServerTls:

@@ -72,6 +72,7 @@ EVENTS: Final[dict[str, Row]] = {
     "queue.deleted": Row(Level.NOTICE, "An operator deleted a message; nobody is notified."),
     "queue.recovered": Row(Level.INFO, "A spool was opened after a start or a crash."),
     "queue.damaged": Row(Level.WARNING, "The stored content of a message does not match its checksum."),
+    "queue.trouble": Row(Level.WARNING, "The disk of a spool refused something; outcomes wait in memory meanwhile."),
     "queue.full": Row(Level.WARNING, "There was no room for a message; the client was told to come back."),
     "service.started": Row(Level.NOTICE, "The service listens."),
     "service.reloaded": Row(Level.NOTICE, "The configuration was read again."),
