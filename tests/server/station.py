@@ -19,7 +19,7 @@ from sekisho.accounts import AccountsSettings, AccountStore, Authenticator
 from sekisho.config import KIB, Duration, Size
 from sekisho.net.tls import server_context
 from sekisho.policy import Acquaintances, AuthGuard, ConnectionCounter, Limits, PolicySettings
-from sekisho.queue import Filter, Queue, QueuedMessage, QueueSettings
+from sekisho.queue import Filter, Outcome, Queue, QueuedMessage, QueueSettings, State
 from sekisho.server import Kind, ListenerSettings, MailServer, RelaySettings, Services
 from sekisho.store.ledger import Ledger
 from sekisho.telemetry import EventLog, LogSettings
@@ -165,12 +165,23 @@ class Station:
         (kept,) = await self.kept(1)
         return kept
 
-    async def empty_queue(self) -> None:
-        """Forget what is in the queue."""
-        for message in self._entered:
+    async def deliver_all(self) -> None:
+        """Have everything delivered, so that the queue is empty."""
+        for kept in await self.kept():
+            message = kept.message
+            outcomes = [Outcome(r.number, State.DELIVERED, "250 OK", "mx", self.clock.now) for r in message.recipients]
+            self.queue.record(message, outcomes)
             self.queue.done_with(message)
-        await self.queue.delete([message.queue_id for message in self._entered])
+        await self.queue._commits.drain(1)
         self._entered.clear()
+
+    def commits_fail(self) -> None:
+        """From now on nothing gets on the disk."""
+
+        def fail(leg: str) -> None:
+            raise OSError(5, "Input/output error")
+
+        self.queue._commits.leg = fail
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """The events called *name* so far."""
@@ -204,6 +215,7 @@ async def opened(
     queue: QueueSettings = QUEUE,
     policy: PolicySettings = POLICY,
     relay: RelaySettings | None = None,
+    number: int = 0,
 ) -> AsyncIterator[Station]:
     """A station, closed at the end."""
     clock = Clock()
@@ -212,7 +224,7 @@ async def opened(
     store.add("ken@example.jp", PASSWORD, identities=["postmaster@mail.example.jp"])
     store.add("gate@example.jp", PASSWORD, identities=["@branch.example"], smarthost=True)
     ledger = Ledger(directory / "ledger", buckets=64)
-    spool = Queue.open(directory / "queue", queue, number=0, now=clock)
+    spool = Queue.open(directory / "queue", queue, number=number, now=clock)
     spool.start()
     authenticator = Authenticator(store, accounts, hostname=HOST)
     services = Services(
