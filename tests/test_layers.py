@@ -21,6 +21,7 @@ LAYERS = (  # from the bottom up; packages of one row do not import one another
     {"guide"},
     {"campaign"},
     {"supervise"},
+    {"lab"},
     {"portal", "cli"},
     {"__main__"},
 )
