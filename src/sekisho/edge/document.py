@@ -1,0 +1,214 @@
+"""A policy as one self-contained document (JSON), for the helper that may change rules and for keeping.
+
+The helper trusts nothing of it: `decode` reads each value as strictly as the policy file is read, and asks
+`edge.checks` again whether it fits together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import date
+from typing import Any, Final, TypeVar
+
+from sekisho.config import Endpoint, parse_network
+
+from .checks import mistakes_of
+from .policy import (
+    VERSION,
+    AccessNetwork,
+    Action,
+    Announcement,
+    Exemption,
+    Explainer,
+    Line,
+    Phase,
+    Policy,
+    ServerGroup,
+    SourceCheck,
+    Wave,
+)
+from .prefix import Prefix
+
+__all__ = ["DocumentError", "decode", "encode"]
+
+T = TypeVar("T")
+MAX_OCTETS: Final = 256 * 1024 * 1024
+
+
+class DocumentError(ValueError):
+    """A document that is no policy, or one that does not fit together; says what is wrong."""
+
+
+def encode(policy: Policy) -> bytes:
+    """Write *policy* so that `decode` makes an equal one."""
+    rows = {
+        "version": policy.version,
+        "name": policy.name,
+        "management": [str(p) for p in policy.management],
+        "own_space": [str(p) for p in policy.own_space],
+        "servers": [{"name": g.name, "prefixes": [str(p) for p in g.prefixes]} for g in policy.servers],
+        "networks": [_network(n) for n in policy.networks],
+        "exemptions": [
+            [str(e.prefix), e.owner, e.reason, e.expires.isoformat() if e.expires else "", e.note]
+            for e in policy.exemptions
+        ],
+        "waves": [
+            {"name": w.name, "networks": w.networks, "phase": w.phase, "on": w.on.isoformat()} for w in policy.waves
+        ],
+        "announcements": [
+            {"networks": a.networks, "on": a.on.isoformat(), "text": a.text} for a in policy.announcements
+        ],
+        "explainer": {"ipv4": _endpoint(policy.explainer.ipv4), "ipv6": _endpoint(policy.explainer.ipv6)},
+        "reasons": dict(policy.reasons),
+        "source_check": policy.source_check,
+        "mark_shift": policy.mark_shift,
+        "log_group": policy.log_group,
+        "log_rate": policy.log_rate,
+    }
+    return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _network(network: AccessNetwork) -> dict[str, object]:
+    row: dict[str, object] = {name: getattr(network, name) for name in AccessNetwork.__slots__}
+    row["prefixes"] = [str(p) for p in network.prefixes]
+    return row
+
+
+def _endpoint(endpoint: Endpoint | None) -> str:
+    return "" if endpoint is None else str(endpoint)
+
+
+def decode(octets: bytes, *, today: date, force: bool = False) -> Policy:
+    """Read what `encode` wrote, trusting none of it.
+
+    Raises:
+        DocumentError: it is no policy, or does not fit together as of *today*.
+    """
+    if len(octets) > MAX_OCTETS:
+        raise DocumentError("the document is too large")
+    try:
+        policy = _policy(json.loads(octets))
+    except DocumentError:
+        raise
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise DocumentError(f"not a policy document: {type(error).__name__}") from error
+    mistakes = mistakes_of(policy, today, force=force)
+    if mistakes:
+        raise DocumentError("\n".join(f"{m.note or m.key}: {m.problem}. {m.remedy}" for m in mistakes[:50]))
+    return policy
+
+
+def _policy(raw: object) -> Policy:
+    row = _keys(raw, Policy.__slots__)
+    if row["version"] != VERSION:
+        raise DocumentError(f"version {row['version']!r} is unknown")
+    explainer = _keys(row["explainer"], Explainer.__slots__)
+    return Policy(
+        version=VERSION,
+        name=_text(row["name"]),
+        management=_each(row["management"], _network_prefix),
+        own_space=_each(row["own_space"], _network_prefix),
+        servers=_each(row["servers"], _group),
+        networks=_each(row["networks"], _access_network),
+        exemptions=_each(row["exemptions"], _exemption),
+        waves=_each(row["waves"], _wave),
+        announcements=_each(row["announcements"], _announcement),
+        explainer=Explainer(ipv4=_parse_endpoint(explainer["ipv4"]), ipv6=_parse_endpoint(explainer["ipv6"])),
+        reasons={_text(k): _text(v) for k, v in _keys(row["reasons"], None).items()},
+        source_check=SourceCheck(row["source_check"]),
+        mark_shift=_number(row["mark_shift"], 0, 28),
+        log_group=_number(row["log_group"], 1, 65535),
+        log_rate=_number(row["log_rate"], 1, 10_000),
+    )
+
+
+def _group(raw: object) -> ServerGroup:
+    row = _keys(raw, ServerGroup.__slots__)
+    return ServerGroup(name=_text(row["name"]), prefixes=_each(row["prefixes"], _network_prefix))
+
+
+def _access_network(raw: object) -> AccessNetwork:
+    row = _keys(raw, AccessNetwork.__slots__)
+    ports = row["shared_ports"]
+    return AccessNetwork(
+        name=_text(row["name"]),
+        product=_text(row["product"]),
+        interfaces=_each(row["interfaces"], _text),
+        prefixes=_each(row["prefixes"], _network_prefix),
+        line=Line(row["line"]),
+        phase=Phase(row["phase"]),
+        action=Action(row["action"]),
+        allowed=_each(row["allowed"], _text),
+        own_space=_flag(row["own_space"]),
+        relay_only=_each(row["relay_only"], _text),
+        delegated_prefix=_number(row["delegated_prefix"], 0, 128),
+        shared_ports=None if ports is None else _number(ports, 1, 65535),
+        psid_offset=_number(row["psid_offset"], 0, 15),
+        guard=_flag(row["guard"]),
+        triangular=_flag(row["triangular"]),
+    )
+
+
+def _exemption(raw: object) -> Exemption:
+    if not isinstance(raw, list) or len(raw) != 5 or not all(isinstance(cell, str) for cell in raw):
+        raise DocumentError("an exemption is not made of five texts")
+    prefix, owner, reason, expires, note = raw
+    return Exemption(Prefix.parse(prefix), owner, reason, date.fromisoformat(expires) if expires else None, note)
+
+
+def _wave(raw: object) -> Wave:
+    row = _keys(raw, Wave.__slots__)
+    return Wave(
+        name=_text(row["name"]),
+        networks=_each(row["networks"], _text),
+        phase=Phase(row["phase"]),
+        on=date.fromisoformat(_text(row["on"])),
+    )
+
+
+def _announcement(raw: object) -> Announcement:
+    row = _keys(raw, Announcement.__slots__)
+    return Announcement(
+        networks=_each(row["networks"], _text), on=date.fromisoformat(_text(row["on"])), text=_text(row["text"])
+    )
+
+
+def _parse_endpoint(raw: object) -> Endpoint | None:
+    text = _text(raw)
+    return Endpoint.parse(text) if text else None
+
+
+def _network_prefix(raw: object) -> Any:
+    return parse_network(_text(raw))
+
+
+def _keys(raw: object, names: Any) -> dict[str, Any]:
+    """*raw* as a table with exactly the keys *names*, or any keys when that is None."""
+    if not isinstance(raw, dict) or (names is not None and set(raw) != set(names)):
+        raise DocumentError("a table has missing or unknown keys")
+    return raw
+
+
+def _each(raw: object, read: Callable[[object], T]) -> tuple[T, ...]:
+    if not isinstance(raw, list):
+        raise DocumentError("a list is missing")
+    return tuple(read(element) for element in raw)
+
+
+def _text(raw: object) -> str:
+    if not isinstance(raw, str) or len(raw) > 10_000:
+        raise DocumentError("a text is missing or too long")
+    return raw
+
+
+def _number(raw: object, low: int, high: int) -> int:
+    if not isinstance(raw, int) or isinstance(raw, bool) or not low <= raw <= high:
+        raise DocumentError(f"a number is missing or not from {low} to {high}")
+    return raw
+
+
+def _flag(raw: object) -> bool:
+    if not isinstance(raw, bool):
+        raise DocumentError("true or false is missing")
+    return raw
