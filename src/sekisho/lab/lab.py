@@ -26,8 +26,10 @@ from .nsd import Nsd
 from .place import Place
 from .postfix import Postfix, login_settings, tls_settings
 from .processes import Processes
+from .rollout import PREFIXES
 from .provider import Provider
 from .topology import (
+    AOI,
     BY_NAME,
     DOMAIN,
     EDGE,
@@ -36,7 +38,10 @@ from .topology import (
     HOSTS,
     NODES,
     OFFICE_DOMAIN,
+    RIN,
+    ROUTERS,
     SERVER_NAMES,
+    WITNESS,
     WORLD,
     link_commands,
     uplink_commands,
@@ -58,17 +63,8 @@ FILES = {
 SYSTEM_PATHS = "/usr/local/sbin:/usr/sbin:/sbin"
 LONGEST_DIRECTORY = 60  # Unix sockets below it must fit into 108 octets
 
-AOI = f"aoi@{HOSTING_DOMAIN}"
-RIN = f"rin@{DOMAIN}"
-
-RELAYED = (
-    "198.51.100.64/26",
-    "2001:db8:100::/40",
-    "100.64.7.0/24",
-    "2001:db8:200::/40",
-    "192.0.2.0/25",
-    "2001:db8:400::/40",
-)
+RELAYED = tuple(prefix for name in ("home", "mobile", "campus") for prefix in PREFIXES[name])
+"""Networks whose old devices may hand mail to the provider's server on port 25 without AUTH."""
 
 FORWARDING = (
     "net.ipv4.ip_forward=1",
@@ -76,19 +72,6 @@ FORWARDING = (
     "net.ipv4.conf.all.rp_filter=0",
     "net.ipv4.conf.default.rp_filter=0",
 )
-
-WITNESS = """\
-table inet sklab_witness {
-  set four { type ipv4_addr . ipv4_addr; flags dynamic; size 65535; counter; }
-  set six { type ipv6_addr . ipv6_addr; flags dynamic; size 65535; counter; }
-  chain arrived {
-    type filter hook forward priority 0; policy accept;
-    iifname "isp" tcp dport 25 update @four { ip saddr . ip daddr }
-    iifname "isp" tcp dport 25 update @six { ip6 saddr . ip6 daddr }
-  }
-}
-"""
-"""Beyond the edge stands a witness that counts what really came through on port 25, by source and destination."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,3 +241,32 @@ def _start_crowd(lab: Lab) -> None:
     place = lab.place("crowd")
     place.start("crowd", [sys.executable, "-m", "sekisho.lab.actor", "sink"])
     place.wait_until_it_listens("crowd", 25)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What there is of a lab.
+
+    Fields:
+        rows: namespace, addresses and words for each node that exists.
+        programs: process id by name; None for one that ended by itself.
+    """
+
+    is_up: bool
+    namespaces: tuple[str, ...]
+    rows: tuple[tuple[str, str, str], ...]
+    programs: dict[str, int | None]
+
+
+def status(lab: Lab) -> Status:
+    """Look at what there is. Needs root only where listing namespaces does."""
+    existing = lab.namespaces.existing()
+    rows = []
+    for node in NODES:
+        if (name := lab.namespaces.name(node)) in existing:
+            host = BY_NAME.get(node)
+            addresses, words = ROUTERS[node] if host is None else (f"{host.four} {host.six}", host.words)
+            rows.append((name, addresses, words))
+    programs = {name: lab.processes.pid(name) for name in lab.processes.names()}
+    is_up = lab.is_up and len(rows) == len(NODES) and None not in programs.values()
+    return Status(is_up, tuple(existing), tuple(rows), programs)
