@@ -80,6 +80,22 @@ EVENTS: Final[dict[str, Row]] = {
     "worker.started": Row(Level.INFO, "A mail process was started."),
     "worker.died": Row(Level.WARNING, "A mail process ended; another takes its place."),
     "ledger.replaced": Row(Level.WARNING, "The file of limits was damaged: the counts begin anew."),
+    "edge.applied": Row(Level.NOTICE, "Rules for port 25 were put into the kernel; with `confirm_within`, on trial."),
+    "edge.confirmed": Row(Level.NOTICE, "Rules on trial hold from now on."),
+    "edge.expired": Row(Level.WARNING, "Rules on trial were not confirmed in time; those before them hold again."),
+    "edge.rolled_back": Row(Level.NOTICE, "An operator went back to earlier rules for port 25."),
+    "edge.restored": Row(Level.NOTICE, "The rules that should hold were put into the kernel again."),
+    "edge.recovered": Row(Level.NOTICE, "A change of rules whose process was killed had been made, and holds."),
+    "edge.given_up": Row(Level.NOTICE, "A change of rules whose process was killed had not been made."),
+    "edge.guard_failed": Row(Level.WARNING, "Rules on trial could not be undone at their deadline; it is tried again."),
+    "edge.explained": Row(
+        Level.INFO,
+        "A line reached the explainer on port 25 and was told why; at most one event a minute for each line.",
+    ),
+    "edge.crowded": Row(Level.WARNING, "The explainer holds all connections it may; further ones are closed unheard."),
+    "edge.policy_refused": Row(Level.WARNING, "The explainer could not read the policy again; the old one goes on."),
+    "edge.verdict": Row(Level.NOTICE, "The watcher's verdict on a line changed; `evidence` says by what."),
+    "edge.webhook_given_up": Row(Level.WARNING, "A notice could not be delivered to a webhook and was given up."),
     "log.dropped": Row(Level.WARNING, "Events were lost: the log could not be written."),
 }
 
