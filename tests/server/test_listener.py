@@ -439,6 +439,25 @@ def test_a_client_that_reads_again_while_an_answer_is_worked_out_is_served_after
     run(main())
 
 
+def test_commands_behind_a_slow_answer_wait_for_a_client_that_does_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with opened(tmp_path) as station:
+            slow = Slow(station.services.authenticator, monkeypatch)
+            client = await station.client()
+            client.send(f"AUTH PLAIN {plain('rin@example.jp', PASSWORD)}\r\nNOOP\r\n")
+            client.conversation.pause_writing()
+            slow.go_on.set()
+            assert [reply.code for reply in await client.replies(1)] == [235]
+            await settled()
+            assert client.heard == []
+            client.conversation.resume_writing()
+            assert [reply.code for reply in client.heard] == [250]
+
+    run(main())
+
+
 # A half-closed connection
 
 

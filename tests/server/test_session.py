@@ -242,6 +242,31 @@ def test_a_suspended_account_is_told_so_with_the_right_password_only(tmp_path: P
     run(main())
 
 
+@pytest.mark.parametrize("change", ["suspended", "deleted", "made anew", "narrowed"])
+def test_what_the_operator_changes_counts_from_the_next_message_of_a_session_on(tmp_path: Path, change: str) -> None:
+    async def main() -> None:
+        async with opened(tmp_path) as station:
+            client, accounts = await station.sender(), station.services.accounts
+            assert (await client.submit(LETTER, sender="sales@example.jp")).code == 250
+            if change == "suspended":
+                accounts.suspend(RIN, "sends junk")
+            elif change == "narrowed":
+                accounts.remove_identity(RIN, "sales@example.jp")
+            else:
+                accounts.delete(RIN)
+                if change == "made anew":
+                    accounts.add(RIN, PASSWORD, identities=["sales@example.jp"])
+            expected = "550 5.7.1 You may not" if change == "narrowed" else "550 5.7.13"
+            assert str(await client.submit(LETTER, sender="sales@example.jp")).startswith(expected)
+            assert len(await station.kept()) == 1
+            assert len(station.events("message.refused")) == 1
+            if change == "suspended":
+                accounts.resume(RIN)
+                assert (await client.submit(LETTER)).code == 250
+
+    run(main())
+
+
 def test_when_no_password_can_be_checked_the_client_is_asked_to_come_back(tmp_path: Path) -> None:
     """RFC 4954 §6."""
     accounts = replace(ACCOUNTS, hashing_backlog=0)

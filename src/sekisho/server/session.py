@@ -49,6 +49,7 @@ __all__ = ["Pending", "Session"]
 SUSPENDED = Reply(  # RFC 5248 registers X.7.13, "user account disabled"
     535, "5.7.13", ("This account is suspended and cannot send; please contact your mail operator",)
 )
+NO_LONGER = Reply(550, "5.7.13", ("This account can no longer send; please contact your mail operator",))
 GATE_PATIENCE = 5.0  # seconds to wait for tries under verification before a login is put off
 GATE_INTERVAL = 0.05
 MALFORMED = Reply(501, "5.5.2", ("The login data is not what this mechanism sends",))  # RFC 4954 §4
@@ -302,6 +303,11 @@ class Session:
         if self._submission:
             if account is None:
                 return replies.AUTH_REQUIRED
+            # Looked up again: whoever steals a password keeps the connection open beyond the suspension.
+            present = self._services.accounts.find_login(account.login)
+            if present is None or present.id != account.id or present.suspended:
+                return self._refused(NO_LONGER, event.reverse_path)
+            account = self.account = present
             refusal = check_envelope(account, event.reverse_path) or self._services.limits.may_send(
                 account, 1, self._services.now()
             )
