@@ -81,6 +81,33 @@ def test_eight_bit_text_goes_as_it_is_to_a_server_that_takes_it(
     assert "最後の行".encode() in octets
 
 
+def test_a_large_message_arrives_whole(submission: Submission, next_hop: Postfix, box: Box) -> None:
+    """Large content takes another way through the queue than small content."""
+    name = box()
+    body = b"".join(b"%07d %s\r\n" % (number, b"x" * 60) for number in range(60_000))
+    with Wire(submission.submission_port).login(submission) as wire:
+        content = b"From: rin@home.test\r\nSubject: large\r\n\r\n" + body
+        assert wire.deliver("rin@home.test", [f"box-{name}@next.test"], content).startswith("250 ")
+    (octets,) = next_hop.mailbox(name).wait()
+    assert octets.partition(b"\n\n")[2] == body.replace(b"\r\n", b"\n")
+
+
+def test_an_address_that_is_not_ascii_goes_to_a_server_that_takes_it(
+    submission: Submission, next_hop: Postfix, box: Box
+) -> None:
+    """RFC 6531."""
+    name = f"凛{box()}"
+    content = f"From: rin@home.test\r\nTo: box-{name}@next.test\r\nSubject: 件名\r\n\r\nhello\r\n".encode()
+    with Wire(submission.submission_port).login(submission) as wire:
+        assert wire.say("MAIL FROM:<rin@home.test> SMTPUTF8").startswith("250 ")
+        assert wire.say(f"RCPT TO:<box-{name}@next.test>").startswith("250 ")
+        wire.say("DATA")
+        wire.send(content + b".\r\n")
+        assert wire.reply().startswith("250 ")
+    (octets,) = next_hop.mailbox(name).wait()
+    assert "件名".encode() in octets
+
+
 def test_many_recipients_of_one_server_share_a_transaction(submission: Submission, next_hop: Postfix, box: Box) -> None:
     names = [box() for _ in range(40)]
     send(submission, [f"box-{name}@next.test" for name in names], "many")

@@ -82,8 +82,6 @@ PREFERENCES: dict[str, str | int | bool] = {
     "ui.prefersReducedMotion": 1,
 }
 
-SCREEN = "-screen 0 1024x768x24 -nolisten tcp"
-
 
 class Thunderbird:
     """One profile and one X display of its own."""
@@ -128,8 +126,10 @@ class Thunderbird:
         body = self._directory / "body.txt"
         body.write_text(letter.text)
         deadline = time.monotonic() + seconds
-        number = self._directory / "display"  # Xvfb takes a free one and writes its number once it serves it
-        serve_x = 'exec "$0" -displayfd 3 -screen 0 1024x768x24 -nolisten tcp 3>"$1"'
+        number = self._directory / "display"
+        # Xvfb takes a free display and writes its number once it serves it. Without -noreset it starts anew, deaf for
+        # a moment, each time its last client goes, such as an xdotool that looked too early.
+        serve_x = 'exec "$0" -displayfd 3 -noreset -screen 0 1024x768x24 -nolisten tcp 3>"$1"'
         command: list[str | Path] = ["sh", "-c", serve_x, self._programs["Xvfb"], number]
         screen = Daemon(command, self._directory / "screen.log")
         try:
@@ -152,6 +152,8 @@ class Thunderbird:
                     seconds=deadline - time.monotonic(),
                 )
                 self._press_send(window, deadline)
+            except TimeoutError as error:
+                raise TimeoutError(f"{error}; windows: {self._titles()}; {client.output()[-1000:]}") from None
             finally:
                 client.kill()
         finally:
@@ -160,7 +162,7 @@ class Thunderbird:
     def _press_send(self, window: str, deadline: float) -> None:
         while self._exists(window):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the letter was not sent; windows: {self._titles()}")
+                raise TimeoutError("the letter was not sent")
             # the window takes keys only once it is done with loading; one too many does no harm
             self._xdotool("windowfocus", window)
             self._xdotool("key", "--window", window, "ctrl+Return")
