@@ -1,0 +1,381 @@
+"""The privileged helper: takes a policy, never rules, and alone may change the kernel's packet filter.
+
+One request on standard input or on one connection of a local socket, one answer, and it is gone::
+
+    {"verb": "apply", "confirm_within": 300}\\n      request, at most 64 KiB
+    {...}                                          the policy as `edge.document` writes it, to the end of the input
+
+    {"ok": true, "result": {...}}                  or {"ok": false, "kind": "Drifted", "error": "words"}
+
+Before it reads anything it gives away all rights but CAP_NET_ADMIN (`privileges`). What it reads it trusts in nothing:
+the policy is checked again, compiled here, and the compiled rules are proven against it before nft sees them.
+
+`HelperClient` is the other side: it speaks to the socket when there is one, else starts a helper of its own, as root.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import pwd
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, is_dataclass
+from datetime import date
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from .document import MAX_OCTETS, DocumentError, decode, encode
+from .nftables import Backend, Candidate, Unproven
+from .policy import Policy
+from .privileges import drop_privileges
+from .state import EdgeError
+
+__all__ = ["DIRECTORY", "SOCKET", "HelperClient", "HelperError", "Refused", "candidate", "main", "serve_one"]
+
+DIRECTORY: Final = Path("/var/lib/sekisho/edge")
+SOCKET: Final = Path("/run/sekisho/edge.sock")
+PACKAGES: Final = Path(__file__).parents[2]
+
+MAX_REQUEST: Final = 64 * 1024
+MAX_WORDS: Final = 64 * 1024  # octets of an error told
+MAX_ELEMENTS_TOLD: Final = 200_000  # of a plan
+READ_WITHIN: Final = 20.0  # seconds for the whole request
+ANSWER_WITHIN: Final = 300.0
+MAX_TRIAL: Final = 7 * 86400.0
+FIRST_DESCRIPTOR: Final = 3  # of socket activation, sd_listen_fds(3)
+
+
+class HelperError(EdgeError):
+    """The helper could not be asked, or did not understand."""
+
+
+class Refused(EdgeError):
+    """The helper refused; `str()` tells why in its words, and `kind` is the name of its exception."""
+
+    def __init__(self, kind: str, words: str) -> None:
+        """Take the exception's name and words."""
+        super().__init__(words)
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked.
+
+    Fields:
+        confirm_within: seconds of the trial; None: the change holds at once.
+        force: enforce without an announcement.
+        force_drift: overwrite what others changed in our tables.
+        on: day for which the policy is compiled; only for planning.
+    """
+
+    verb: str
+    confirm_within: float | None = None
+    force: bool = False
+    force_drift: bool = False
+    on: date | None = None
+
+    @classmethod
+    def parse(cls, line: bytes) -> Request:
+        """Read the first line of a request.
+
+        Raises:
+            HelperError: it is not one.
+        """
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise HelperError("the request is not a line of JSON") from error
+        if not isinstance(row, dict) or row.keys() - set(cls.__slots__) or not isinstance(row.get("verb"), str):
+            raise HelperError("the request has unknown keys, or no verb")
+        within, on = row.get("confirm_within"), row.get("on")
+        if within is not None and (not isinstance(within, int | float) or isinstance(within, bool)):
+            raise HelperError("confirm_within is not a number")
+        if within is not None and not 1 <= within <= MAX_TRIAL:
+            raise HelperError("confirm_within is not from one second to seven days")
+        if not isinstance(row.get("force", False), bool) or not isinstance(row.get("force_drift", False), bool):
+            raise HelperError("force and force_drift are true or false")
+        try:
+            day = None if on is None else date.fromisoformat(str(on))
+        except ValueError as error:
+            raise HelperError("on is not a date") from error
+        return cls(row["verb"], within, row.get("force", False), row.get("force_drift", False), day)
+
+    def render(self) -> bytes:
+        """Write the first line of a request."""
+        row = {**asdict(self), "on": None if self.on is None else self.on.isoformat()}
+        return json.dumps({key: value for key, value in row.items() if value not in (None, False)}).encode() + b"\n"
+
+
+def candidate(policy: Policy, today: date) -> Candidate:
+    """Compile *policy* as of *today*, and prove that the rules do what it says.
+
+    Raises:
+        Unproven: they do not; this is a mistake of ours, and nothing is applied.
+    """
+    from .checker import prove
+    from .compile import compile_policy, render
+
+    ruleset = compile_policy(policy, today)
+    problems = prove(policy, ruleset, today)
+    if problems:
+        raise Unproven(
+            "the compiled rules are not proven to do what the policy says, so they are not applied:\n"
+            + "\n".join(f"    {problem}" for problem in problems[:20])
+            + "\nThe rules in the kernel are as they were.\nRemedy: please report this with the policy."
+        )
+    return Candidate(render(ruleset), policy.name, policy.version, today.isoformat())
+
+
+Handler = Callable[[Backend, Request, bytes, str], object]
+
+
+def _candidate(request: Request, document: bytes) -> Candidate:
+    today = request.on or date.today()
+    try:
+        policy = decode(document, today=today, force=request.force)
+    except DocumentError as error:
+        raise HelperError(f"{error}\nThe rules in the kernel are as they were.") from error
+    return candidate(policy, today)
+
+
+def _plan(backend: Backend, request: Request, document: bytes, who: str) -> object:
+    plan = backend.plan(_candidate(request, document))
+    if sum(len(change.added) + len(change.removed) for change in plan.sets) > MAX_ELEMENTS_TOLD:
+        raise HelperError(f"more than {MAX_ELEMENTS_TOLD} elements would change; compare the policy files instead")
+    return {**asdict(plan), "changes": plan.changes}
+
+
+def _apply(backend: Backend, request: Request, document: bytes, who: str) -> object:
+    if request.on is not None:
+        raise HelperError("rules are applied for today; another day can be planned only")
+    made = _candidate(request, document)
+    return backend.apply(made, who=who, confirm_within=request.confirm_within, force_drift=request.force_drift)
+
+
+def _verify(backend: Backend, request: Request, document: bytes, who: str) -> object:
+    found = backend.verify(_candidate(request, document) if document else None)
+    return {**asdict(found), "ok": found.ok}
+
+
+def _counters(backend: Backend, request: Request, document: bytes, who: str) -> object:
+    from .counters import documents
+
+    return {"documents": documents(backend.run)}
+
+
+VERBS: Final[dict[str, Handler]] = {
+    "plan": _plan,
+    "apply": _apply,
+    "verify": _verify,
+    "confirm": lambda backend, request, document, who: backend.confirm(who=who),
+    "rollback": lambda backend, request, document, who: backend.rollback(who=who),
+    "restore": lambda backend, request, document, who: backend.restore(who=who),
+    "status": lambda backend, request, document, who: backend.status(),
+    "counters": _counters,
+}
+WITH_POLICY: Final = frozenset({"plan", "apply"})
+
+
+def serve_one(read: Callable[[int], bytes], backend: Backend, who: str) -> bytes:
+    """Answer one request.
+
+    Args:
+        read: returns at most so many octets, and none at the end.
+        who: whoever asks, as the kernel knows it.
+    """
+    try:
+        line, document = _received(read)
+        request = Request.parse(line)
+        handler = VERBS.get(request.verb)
+        if handler is None:
+            raise HelperError(f"there is no verb {request.verb[:40]!r}")
+        if request.verb in WITH_POLICY and not document:
+            raise HelperError(f"{request.verb} needs a policy")
+        result = handler(backend, request, document, who)
+    except EdgeError as error:
+        return _answer({"ok": False, "kind": type(error).__name__, "error": str(error)[:MAX_WORDS]})
+    except OSError as error:
+        words = f"{error.filename or 'the state directory'}: {error.strerror}"
+        return _answer({"ok": False, "kind": "OSError", "error": words})
+    return _answer({"ok": True, "result": _plain(result)})
+
+
+def _answer(value: object) -> bytes:
+    return json.dumps(value).encode() + b"\n"
+
+
+def _plain(value: object) -> object:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def _received(read: Callable[[int], bytes]) -> tuple[bytes, bytes]:
+    chunks, size = [], 0
+    while octets := read(1 << 20):
+        chunks.append(octets)
+        size += len(octets)
+        if size > MAX_OCTETS:
+            raise HelperError("the policy is too large")
+    line, _, document = b"".join(chunks).partition(b"\n")
+    if len(line) > MAX_REQUEST:
+        raise HelperError("the request is too long")
+    return line, document
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve standard input, or a local socket until the end of days."""
+    parser = argparse.ArgumentParser(prog="python -m sekisho.edge.helper", description="changes packet filter rules")
+    parser.add_argument("--state", type=Path, default=DIRECTORY, metavar="DIR", help="what must be remembered")
+    parser.add_argument("--socket", action="store_true", help="serve the socket that systemd hands over")
+    parser.add_argument("--listen", type=Path, metavar="PATH", help="serve a local socket made here")
+    arguments = parser.parse_args(argv)
+    listener = _listener(arguments)
+    try:
+        drop_privileges()
+    except EdgeError as error:
+        refusal = _answer({"ok": False, "kind": type(error).__name__, "error": str(error)})
+        if listener is None:
+            sys.stdout.buffer.write(refusal)
+        else:
+            print(error, file=sys.stderr)
+        return 1
+    if listener is not None:
+        _serve(listener, arguments.state)
+        return 0
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    sys.stdout.buffer.write(serve_one(sys.stdin.buffer.read, Backend(arguments.state), _myself()))
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def _listener(arguments: argparse.Namespace) -> socket.socket | None:
+    if arguments.socket:
+        return socket.socket(fileno=FIRST_DESCRIPTOR)
+    if arguments.listen is None:
+        return None
+    arguments.listen.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    os.umask(0o117)
+    listener.bind(str(arguments.listen))
+    listener.listen(8)
+    return listener
+
+
+def _serve(listener: socket.socket, state: Path) -> None:
+    """Answer one connection after the other, each in a process of its own."""
+    while True:
+        connection, _ = listener.accept()
+        child = os.fork()
+        if child == 0:
+            try:
+                signal.alarm(int(ANSWER_WITHIN))
+                _converse(connection, Backend(state))
+            finally:
+                os._exit(0)
+        connection.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(child, 0)
+
+
+def _converse(connection: socket.socket, backend: Backend) -> None:
+    process, user, _ = struct.unpack("=iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    end = time.monotonic() + READ_WITHIN
+
+    def read(size: int) -> bytes:
+        connection.settimeout(max(0.001, end - time.monotonic()))
+        return connection.recv(size)
+
+    answer = serve_one(read, backend, f"{_user(user)}, process {process}")
+    connection.settimeout(READ_WITHIN)
+    with contextlib.suppress(OSError):
+        connection.sendall(answer)
+
+
+def _user(number: int) -> str:
+    try:
+        return f"{pwd.getpwuid(number).pw_name} ({number})"
+    except KeyError:
+        return str(number)
+
+
+def _myself() -> str:
+    """Who logged in: the kernel's audit id outlives su and sudo; without one, what sudo says, or this user."""
+    try:
+        number = int(Path("/proc/self/loginuid").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        number = 0xFFFFFFFF
+    if number != 0xFFFFFFFF:
+        return _user(number)
+    told = os.environ.get("SUDO_UID", "")
+    return _user(int(told)) if told.isascii() and told.isdigit() and len(told) < 11 else _user(os.getuid())
+
+
+class HelperClient:
+    """Asks the helper; for the command line and the services."""
+
+    def __init__(self, directory: Path = DIRECTORY, *, socket_path: Path = SOCKET) -> None:
+        """Use the helper behind *socket_path*; as root, one of our own, with its state in *directory*."""
+        self._directory = directory
+        self._socket_path = socket_path
+
+    def ask(self, request: Request, policy: Policy | None = None) -> dict[str, object]:
+        """Return the result.
+
+        Raises:
+            Refused: in the helper's words.
+            HelperError: it could not be asked.
+        """
+        octets = request.render() + (b"" if policy is None else encode(policy))
+        answer = self._by_process(octets) if os.geteuid() == 0 else self._by_socket(octets)
+        try:
+            row = json.loads(answer)
+            if row["ok"]:
+                return dict(row["result"])
+            kind, words = str(row["kind"]), str(row["error"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise HelperError(
+                f"the helper did not answer; it said: {answer[-500:].decode(errors='replace')}"
+            ) from error
+        raise Refused(kind, words)
+
+    def _by_process(self, octets: bytes) -> bytes:
+        command = [sys.executable, "-P", "-s", "-m", "sekisho.edge.helper", "--state", str(self._directory.absolute())]
+        kept = {key: os.environ[key] for key in ("SUDO_UID", "TZ") if key in os.environ}
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "PYTHONPATH": str(PACKAGES), **kept}
+        try:
+            done = subprocess.run(command, input=octets, capture_output=True, env=environment, check=False, cwd="/")
+        except OSError as error:
+            raise HelperError(f"the helper cannot be started: {error.strerror}") from error
+        return done.stdout or done.stderr
+
+    def _by_socket(self, octets: bytes) -> bytes:
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(ANSWER_WITHIN)
+                connection.connect(str(self._socket_path))
+                connection.sendall(octets)
+                connection.shutdown(socket.SHUT_WR)
+                with connection.makefile("rb") as answer:
+                    return _whole(answer)
+        except OSError as error:
+            raise HelperError(
+                f"no privilege, and no helper at {self._socket_path}: {error.strerror}\n"
+                "Remedy: run as root (sudo), or have the helper's socket unit started and be in its group: "
+                "docs/operate/edge-rollout.md, section 1."
+            ) from error
+
+
+def _whole(answer: BinaryIO) -> bytes:
+    return answer.read(MAX_OCTETS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
