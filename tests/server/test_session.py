@@ -24,7 +24,7 @@ from sekisho.config import Duration, Size
 from sekisho.policy import PolicySettings
 from sekisho.queue import QueueSettings
 from sekisho.server import Kind, RelaySettings
-from sekisho.smtp import replies
+from sekisho.smtp import Mailbox, replies
 
 RIN = "rin@example.jp"
 MECHANISMS = ("PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-1")
@@ -931,3 +931,18 @@ def test_the_same_commands_with_a_login_do_get_mail_into_the_queue(standing: tup
     assert 354 in runner.run(try_without_login(station, "submission", lines, True))
     assert len(runner.run(station.kept(1))) == 1
     runner.run(station.deliver_all())
+
+
+@pytest.mark.parametrize("recipient", ["Postmaster", "postmaster@example.jp", "postmaster@mail.example.jp"])
+def test_a_deputy_takes_mail_for_postmasters_that_are_nobody(tmp_path: Path, recipient: str) -> None:
+    """RFC 5321 §4.5.1."""
+
+    async def main() -> None:
+        async with opened(tmp_path) as station:
+            station.services.postmaster = Mailbox.parse(RIN)
+            station.services.accounts.delete("ken@example.jp")
+            client = await station.client(server=station.server("mx"))
+            assert (await client.submit(LETTER, recipient)).code == 250
+            assert (await station.only()).recipients == [RIN]
+
+    run(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import socket
 import sys
@@ -42,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{error} (or give --user)") from error
     base = Path(arguments.directory) if arguments.directory else None
     changes = {} if identity is None else {"service.user": f'"{identity.name}"'}
+    if arguments.account and "@" in arguments.account:
+        changes["local.postmaster"] = json.dumps(arguments.account)
     answers = Answers(
         config=Path(arguments.config or (base or Path("/etc/sekisho")) / "sekisho.toml"),
         hostname=hostname.lower(),

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from sekisho.config import HOUR, MINUTE, Duration, Endpoint, Secret, at_least, between, setting
+from sekisho.smtp import AddressError, Mailbox
 
 __all__ = ["DeliverySettings", "LocalSettings", "LocalTransport", "RouteSettings", "TlsMode"]
 
@@ -133,11 +134,26 @@ class RouteSettings:
     )
 
 
+def _is_mailbox(login: object) -> tuple[str, str] | None:
+    try:
+        Mailbox.parse(str(login))
+    except AddressError as error:
+        return error.problem, "Give the full address of an account, such as rin@example.jp."
+    return None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalSettings:
     """Local mail: the domains whose mailboxes are here, and what takes their mail."""
 
     domains: tuple[str, ...] = setting((), "Domains whose mail ends here.", example=["example.jp"], reload=True)
+    postmaster: str | None = setting(
+        None,
+        "Login that takes mail for the postmaster of a local domain without one of its own (RFC 5321 §4.5.1).",
+        example="rin@example.jp",
+        reload=True,
+        check=_is_mailbox,
+    )
     transport: LocalTransport = setting(
         LocalTransport.MAILDIR,
         "What takes local mail: maildir (directories) or lmtp (for instance Dovecot).",

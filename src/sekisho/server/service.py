@@ -15,7 +15,7 @@ from sekisho.accounts import AccountStore, Authenticator
 from sekisho.net.tls import ServerTls
 from sekisho.policy import Acquaintances, AuthGuard, ConnectionCounter, Limits
 from sekisho.queue import Queue
-from sekisho.smtp import Reply, ServerProfile
+from sekisho.smtp import Mailbox, Reply, ServerProfile
 from sekisho.telemetry import EventLog
 
 from .listener import Conversation
@@ -39,6 +39,7 @@ class Services:
     Fields:
         hostname: our name in greeting, EHLO and Received.
         local_domains: domains whose mailboxes are accounts here, in lower case; reloadable.
+        postmaster: mailbox that takes mail for the postmaster of a local domain that has none; reloadable.
         relay: networks that may relay through the mx listener; reloadable.
         now: UTC seconds since the epoch.
     """
@@ -53,6 +54,7 @@ class Services:
     acquaintances: Acquaintances
     events: EventLog
     local_domains: frozenset[str] = frozenset()
+    postmaster: Mailbox | None = None
     relay: RelaySettings = field(default_factory=RelaySettings)
     now: Callable[[], float] = time.time
 

@@ -38,6 +38,7 @@ from sekisho.smtp import (
     Wrong,
     replies,
 )
+from sekisho.store import StoreError
 
 from .content import Handling, dress
 
@@ -158,7 +159,11 @@ class Session:
 
     def decide(self, event: Event) -> Reply | Pending | None:
         """Answer *event*."""
-        return _DECISIONS[event.__class__](self, event)
+        try:
+            return _DECISIONS[event.__class__](self, event)
+        except StoreError as error:  # the accounts cannot be read now: the client comes back
+            self._services.events.emit("session.failed", session=self.id, client=self.address, problem=str(error))
+            return replies.LOCAL_ERROR
 
     def _hello(self, event: Hello) -> Reply:
         self.hello = event
@@ -239,8 +244,10 @@ class Session:
 
     async def _authenticate(self, exchange: Exchange, octets: bytes | None) -> Reply | bytes:
         self._verifying = True
-        step = await exchange.respond(octets)
-        self._verifying = False
+        try:
+            step = await exchange.respond(octets)
+        finally:
+            self._verifying = False
         if isinstance(step, Challenge):
             return step.octets
         self._exchange = None
@@ -324,11 +331,18 @@ class Session:
         services = self._services
         if not mailbox.domain:
             mailbox = Mailbox(mailbox.local_part, services.hostname)  # Postmaster (RFC 5321 §4.1.1.3)
+        if services.postmaster is not None and mailbox.local_part.lower() == "postmaster":
+            mailbox = self._postmaster(mailbox, services.postmaster)
         refusal = self._refuse_recipient(mailbox)
         if refusal is not None:
             return self._refused(refusal, self._mail.reverse_path if self._mail else None, mailbox)
         self._recipients.append(Recipient(mailbox, event.notify, event.orcpt))
         return replies.RECIPIENT_OK
+
+    def _postmaster(self, mailbox: Mailbox, deputy: Mailbox) -> Mailbox:
+        """Every local domain has a postmaster (RFC 5321 §4.5.1): one of its own, or *deputy*."""
+        is_ours = mailbox.domain in self._services.local_domains or mailbox.domain == self._services.hostname
+        return deputy if is_ours and self._services.accounts.mailbox_for(mailbox) is None else mailbox
 
     def _refuse_recipient(self, mailbox: Mailbox) -> Reply | None:
         services = self._services

@@ -117,6 +117,7 @@ def _configure(
     config = base / "sekisho.toml"
     changes = {f"listener.{kind}.addresses": json.dumps([f"127.0.0.1:{_free(port)}"]) for kind, port in PORTS.items()}
     changes["language"] = json.dumps("ja" if os.environ.get("LANG", "").startswith("ja") else "en")
+    changes["local.postmaster"] = json.dumps(SENDER)
     if identity is not None:
         changes["service.user"] = json.dumps(identity.name)
     answers = Answers(config, HOSTNAME, DOMAIN, "data", changes, names=(HOST,))

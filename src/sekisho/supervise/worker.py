@@ -23,6 +23,7 @@ from sekisho.net.tls import ServerTls, TlsError, server_context
 from sekisho.policy import Acquaintances, AuthGuard, ConnectionCounter, Limits
 from sekisho.queue import Queue, QueueError, spools_of
 from sekisho.server import Kind, MailServer, Services
+from sekisho.smtp import Mailbox
 from sekisho.store import StoreError
 from sekisho.store.ledger import Ledger, LedgerError
 from sekisho.telemetry import EventLog, purge
@@ -164,6 +165,7 @@ class MailWorker:
             acquaintances=Acquaintances(),
             events=events,
             local_domains=_local_domains(settings),
+            postmaster=_postmaster(settings),
             relay=settings.relay,
         )
         courier = Courier(
@@ -237,6 +239,7 @@ class MailWorker:
         parts.services.limits.reload(settings.policy)
         parts.services.auth_guard.reload(settings.policy)
         parts.services.local_domains = _local_domains(settings)
+        parts.services.postmaster = _postmaster(settings)
         parts.services.relay = settings.relay
         every = settings.listener
         kinds = {"submission": every.submission, "submissions": every.submissions, "mx": every.mx}
@@ -310,8 +313,14 @@ def _server_tls(configuration: Configuration) -> ServerTls:
 
 
 def _local_domains(settings: Settings) -> frozenset[str]:
-    return frozenset(domain.lower() for domain in settings.local.domains)
+    return frozenset(domain.lower() for domain in (*settings.local.domains, settings.hostname))
+
+
+def _postmaster(settings: Settings) -> Mailbox | None:
+    login = settings.local.postmaster
+    return Mailbox.parse(login) if login is not None else None
 
 
 def _local(settings: Settings, where: Places) -> LocalSettings:
-    return replace(settings.local, maildir=where.maildir)
+    domains = (*settings.local.domains, settings.hostname)  # this host's own postmaster, cron and the like
+    return replace(settings.local, maildir=where.maildir, domains=domains)
