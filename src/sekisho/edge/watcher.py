@@ -576,12 +576,12 @@ def _rendered(name: str, line: _Line) -> str:
         {
             "line": name,
             "network": line.network,
-            "times": [round(time, 3) for time in times],
+            "times": times,
             "slots": [
                 f"{slots:x}" for slots in (line.minute, line.minute_new, line.hour_attempts, line.hour, line.day)
             ],
             "active": [f"{line.minutes:x}", f"{line.hours:x}"],
-            "sums": [round(line.attempts, 3), round(line.packets, 3)],
+            "sums": [line.attempts, line.packets],
             "favorites": [base64.b64encode(line.favorites.octets).decode("ascii"), line.favorites.exact],
             "kind": line.kind.value,
             "rank": line.rank,
