@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from .checker import Problem, prove
 from .checks import Mistake, mistakes_of
+from .compile import compile_policy, render
+from .document import DocumentError, decode, encode
 from .load import load_policy
+from .model import Fate, Packet, Verdict, decide
 from .policy import (
     AccessNetwork,
     Action,
@@ -19,22 +23,36 @@ from .policy import (
     expiring,
 )
 from .prefix import Prefix
+from .ruleset import Mark, Ruleset
 
 __all__ = [
     "AccessNetwork",
     "Action",
     "Announcement",
+    "DocumentError",
     "Exemption",
     "Explainer",
+    "Fate",
     "Line",
+    "Mark",
     "Mistake",
+    "Packet",
     "Phase",
     "Policy",
     "Prefix",
+    "Problem",
+    "Ruleset",
     "ServerGroup",
     "SourceCheck",
+    "Verdict",
     "Wave",
+    "compile_policy",
+    "decide",
+    "decode",
+    "encode",
     "expiring",
     "load_policy",
     "mistakes_of",
+    "prove",
+    "render",
 ]
