@@ -43,7 +43,9 @@ def test_a_process_that_got_the_number_of_ours_is_left_alone(tmp_path: Path) -> 
 def test_a_program_that_does_not_end_when_asked_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sekisho.lab.processes.STOP_SECONDS", 0.3)
     processes = Processes(tmp_path)
-    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
+    stubborn = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
+    )
     processes.start("stubborn", [sys.executable, "-c", stubborn])
     while not processes.last_words("stubborn"):
         pass

@@ -11,9 +11,7 @@ from sekisho.lab.gatekeeper import MEASUREMENTS
 from sekisho.lab.scenario import DAY, Expectation, Step
 from sekisho.lab.topology import BY_NAME
 
-EXPECTATIONS = [
-    (step, expectation) for step in DAY for expectation in (*step.meanwhile, *step.acts)
-]
+EXPECTATIONS = [(step, expectation) for step in DAY for expectation in (*step.meanwhile, *step.acts)]
 
 
 @pytest.mark.parametrize(("step", "expectation"), EXPECTATIONS)

@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,8 @@ from .nsd import Nsd
 from .place import Place
 from .postfix import Postfix, login_settings, tls_settings
 from .processes import Processes
-from .rollout import PREFIXES
 from .provider import Provider
+from .rollout import PREFIXES
 from .topology import (
     AOI,
     BY_NAME,
@@ -65,6 +66,9 @@ LONGEST_DIRECTORY = 60  # Unix sockets below it must fit into 108 octets
 
 RELAYED = tuple(prefix for name in ("home", "mobile", "campus") for prefix in PREFIXES[name])
 """Networks whose old devices may hand mail to the provider's server on port 25 without AUTH."""
+
+POSTFIXES = ("mx", "msa", "office")
+STRAGGLER_SECONDS = 4.0
 
 FORWARDING = (
     "net.ipv4.ip_forward=1",
@@ -160,13 +164,35 @@ def up(lab: Lab) -> None:
 
 
 def down(lab: Lab, *, keep_logs: bool = False) -> list[str]:
-    """End the lab's programs, remove its namespaces and files; return the names of the namespaces that there were."""
-    lab.processes.stop(*lab.processes.names())
+    """End the lab's programs, remove its namespaces and files; return the names of the namespaces that there were.
+
+    What a killed `up` was just about to start is waited for. A shell that somebody opened in a namespace is let alone.
+    """
+    deadline = time.monotonic() + STRAGGLER_SECONDS
+    while True:
+        _adopt_postfix(lab)
+        lab.processes.stop(*lab.processes.names())
+        if not lab.namespaces.inhabitants() or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
     gone = lab.namespaces.remove_all()
     (lab.directory / "up").unlink(missing_ok=True)
     if not keep_logs:
         shutil.rmtree(lab.directory, ignore_errors=True)
     return gone
+
+
+def _adopt_postfix(lab: Lab) -> None:
+    """Take up a Postfix that daemonized itself when nobody was left to note it: its own file has its number."""
+    inhabitants = lab.namespaces.inhabitants()
+    for node in POSTFIXES:
+        name = f"postfix-{node}"
+        try:
+            pid = int((lab.directory / node / "spool/pid/master.pid").read_text())
+        except (OSError, ValueError):
+            continue
+        if pid in inhabitants and lab.processes.pid(name) is None:
+            lab.processes.adopt(name, pid)
 
 
 def _lay_network(lab: Lab) -> None:

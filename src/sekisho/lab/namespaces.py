@@ -42,6 +42,13 @@ class Namespaces:
         lines = run(["ip", "netns", "list"]).splitlines()
         return sorted(name for line in lines if (name := line.partition(" ")[0]).startswith(start))
 
+    def inhabitants(self) -> set[int]:
+        """Return the ids of all processes in namespaces of this lab."""
+        found: set[int] = set()
+        for name in self.existing():
+            found.update(int(word) for word in run(["ip", "netns", "pids", name]).split())
+        return found
+
     def create(self, node: str, resolver: Sequence[str]) -> None:
         """Make the namespace of *node*, in which names are looked up at *resolver*."""
         name = self.name(node)

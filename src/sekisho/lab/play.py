@@ -29,7 +29,8 @@ class Case:
     @property
     def words(self) -> str:
         """What the scorecard calls it."""
-        return f"{self.expectation.words}, IPv{self.family}"
+        expectation = self.expectation
+        return f"{expectation.words}, IPv{self.family}" if len(expectation.families) > 1 else expectation.words
 
 
 class Play:

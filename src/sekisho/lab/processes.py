@@ -10,8 +10,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import LabFailed
@@ -21,9 +21,14 @@ STOP_SECONDS = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """The programs whose files are in *directory*."""
+    """The programs whose files are in *directory*.
+
+    Fields:
+        children: those that this very process started, to learn of their end.
+    """
 
     directory: Path
+    children: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict, repr=False)
 
     def start(self, name: str, command: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> None:
         """Start *command* in the background; what it prints goes to ``NAME.log``."""
@@ -38,6 +43,7 @@ class Processes:
                 env=env,
                 cwd="/",
             )
+        self.children[process.pid] = process
         self.adopt(name, process.pid)
 
     def adopt(self, name: str, pid: int) -> None:
@@ -76,20 +82,18 @@ class Processes:
             _signal(pid, signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
         while any(self.pid(name) is not None for name in running) and time.monotonic() < deadline:
-            _reap(running.values())
+            self._reap()
             time.sleep(0.02)
         for pid in running.values():
             _signal_group(pid)
-        _reap(running.values())
+            if (child := self.children.pop(pid, None)) is not None:
+                child.wait()
         for name in names:
             (self.directory / f"{name}.pid").unlink(missing_ok=True)
 
-    def kill(self, name: str) -> None:
-        """End *name* at once, with all that it started."""
-        if (pid := self.pid(name)) is not None:
-            _signal_group(pid)
-            _reap([pid])
-        (self.directory / f"{name}.pid").unlink(missing_ok=True)
+    def _reap(self) -> None:
+        for child in self.children.values():
+            child.poll()
 
 
 def started_at(pid: int) -> int | None:
@@ -127,11 +131,3 @@ def _signal_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)  # each leads a session, and so a group, of its own
     except (ProcessLookupError, PermissionError):
         pass
-
-
-def _reap(pids: Iterable[int]) -> None:
-    for pid in list(pids):
-        try:
-            os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:
-            pass  # started by an earlier run of the lab

@@ -33,17 +33,15 @@ class Rollout:
         phases: phase of each access network; ``off`` for those not named.
         announced: networks whose users were told, yesterday.
         waves: network, phase, and in how many days that comes.
-        others: exemptions besides the campus's server, so that one reload differs from the next.
     """
 
     phases: Mapping[str, str] = field(default_factory=dict)
     announced: tuple[str, ...] = ()
     waves: tuple[tuple[str, str, int], ...] = ()
-    others: int = 0
 
-    def text(self, today: date) -> str:
-        """Return the policy file."""
-        parts = [_head(), *(self._network(name) for name in PREFIXES), _exempt(self.others)]
+    def text(self, today: date, *, others: int = 0) -> str:
+        """Return the policy file, with some *others* exempt besides the campus's server, so that it differs."""
+        parts = [_head(), *(self._network(name) for name in PREFIXES), _exempt(others)]
         for number, (network, phase, days) in enumerate(self.waves, 1):
             facts = {"name": f"wave {number}", "networks": [network], "phase": phase, "on": str(_day(today, days))}
             parts.append(_table("[[waves]]", facts))

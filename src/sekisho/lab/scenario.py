@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .rollout import Rollout
-from .scorecard import DROPPED, WORKS, Wanted
+from .scorecard import DROPPED, EXPLAINED, REJECTED, WORKS, Wanted
 from .topology import AOI, BY_NAME, FOREIGN_DOMAIN, OFFICE_DOMAIN, RIN, SERVER_NAMES
 
 FRIEND = f"friend@{FOREIGN_DOMAIN}"
@@ -305,7 +305,9 @@ DAY = (
         ),
         after=(
             Measurement(
-                words="operator: the explainer recorded line and destination", name="explained", arguments=("aoi", "msa")
+                words="operator: the explainer recorded line and destination",
+                name="explained",
+                arguments=("aoi", "msa"),
             ),
         ),
     ),
@@ -353,8 +355,12 @@ DAY = (
         ),
         before=(Measurement(words="witness: looks before", name="look", arguments=("worm",)),),
         after=(
-            Measurement(words="operator: applies changed policies again and again", name="reload"),
-            Measurement(words="witness: not one packet of the worm came through since", name="nothing_new"),
+            Measurement(
+                words="operator: applies changed policies again and again", name="reload", arguments=("first wave",)
+            ),
+            Measurement(
+                words="witness: not one packet of the worm came through since", name="nothing_new", arguments=("worm",)
+            ),
         ),
     ),
     Step(
@@ -372,12 +378,12 @@ DAY = (
             Measurement(
                 words="operator: a change that nobody confirms undoes itself",
                 name="unconfirmed",
-                arguments=("second wave", "ken"),
+                arguments=("second wave", "ken", DROPPED, EXPLAINED),
             ),
             Measurement(
-                words="operator: takes the gate away; the old client works again",
+                words="operator: switches every network off; the old clients work again",
                 name="away",
-                arguments=("aoi",),
+                arguments=("aoi", "ken"),
             ),
         ),
     ),

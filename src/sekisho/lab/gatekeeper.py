@@ -1,0 +1,276 @@
+"""The operator at the edge: every measurement of the day, done with the commands that an operator has.
+
+Each takes its arguments as texts and tells what was seen: ``works`` with evidence, or ``failed`` with what was there
+instead. What can be asked of somebody else is: of the witness beyond the edge, and of the actors.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import date
+from typing import Any
+
+from .actors import perform
+from .errors import LabFailed
+from .lab import Lab
+from .place import environment, program
+from .processes import wait_for
+from .rollout import EXPLAINER_PORT, Rollout
+from .scenario import PATIENCE, ROLLOUTS, STRANGERS
+from .scorecard import Observation
+from .topology import BY_NAME, EDGE, Host
+from .witness import Seen, testimony
+
+COMMAND_SECONDS = 30.0
+VERDICT_SECONDS = 60.0
+TRIAL_SECONDS = 3
+RELOADS = 8
+DELEGATED = 56
+BOTH = (4, 6)
+
+Told = tuple[bool, str, float | None]
+"""Whether it was as it should be, the evidence, and the seconds that count; None: those of the whole measurement."""
+
+
+class Gatekeeper:
+    """Works the gate of *lab*. `leave` ends what it started."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._place = lab.place(EDGE)
+        self._place.directory.mkdir(parents=True, exist_ok=True)
+        self._policy = self._place.directory / "policy.toml"
+        self._state = self._place.directory / "state"
+        self._began = time.monotonic()
+        self._before: Seen | None = None
+
+    def measure(self, name: str, arguments: tuple[str, ...]) -> Observation:
+        """Do the measurement *name*, one of `MEASUREMENTS`.
+
+        Raises:
+            LabError: it could not be done.
+        """
+        started = time.monotonic()
+        well, evidence, seconds = MEASUREMENTS[name](self, *arguments)
+        took = time.monotonic() - started if seconds is None else seconds
+        return Observation("works" if well else "failed", evidence, took)
+
+    def begin_step(self) -> None:
+        """The acts of a step begin: the time until a verdict counts from here."""
+        self._began = time.monotonic()
+
+    def leave(self) -> None:
+        """End the explainer and the watcher."""
+        self._lab.processes.stop("explainer", "watcher")
+
+    def apply(self, name: str) -> Told:
+        """Write the policy *name* and put it into force."""
+        self._write(ROLLOUTS[name])
+        said = self._edge("apply")
+        return True, _first_line(said), None
+
+    def refused(self, name: str, words: str) -> Told:
+        """Try to put the policy *name* into force: it must be refused with *words*, and the rules stay."""
+        before = self._rules()
+        self._write(ROLLOUTS[name])
+        try:
+            self._edge("apply")
+        except LabFailed as error:
+            said = " ".join(str(error).splitlines()[1:])
+        else:
+            return False, "it was put into force", None
+        return words in said and self._rules() == before, said, None
+
+    def report(self, *wanted: str) -> Told:
+        """Ask who would be hit: the lines of *wanted*, both families, and nobody else."""
+        document = json.loads(self._edge("report", "--json"))
+        listed = {str(row["line"]) for row in document["lines"]}
+        expected = {line for name in wanted for line in lines_of(BY_NAME[name])}
+        missing, strangers = sorted(expected - listed), sorted(listed - expected)
+        evidence = f"{len(listed)} lines: {', '.join(sorted(listed))}"
+        if missing or strangers:
+            evidence = f"missing {missing}, not to be there {strangers}; {evidence}"
+        return not missing and not strangers, evidence, None
+
+    def explainer(self) -> Told:
+        """Start the explainer."""
+        self._place.start("explainer", program("edge", "explainer", *self._options()))
+        seconds = self._place.wait_until_it_listens("explainer", EXPLAINER_PORT)
+        return True, f"listens on port {EXPLAINER_PORT}", seconds
+
+    def explained(self, actor: str, destination: str) -> Told:
+        """Look whether the explainer wrote down who came and where they wanted to go."""
+        wanted = set(zip(lines_of(BY_NAME[actor]), _addresses(destination), strict=True))
+        file = self._state / "explained.jsonl"
+        wait_for(f"a record in {file}", file.exists, seconds=5)
+        written = [json.loads(line) for line in file.read_text().splitlines()]
+        found = {(str(row["line"]), str(row["destination"])) for row in written}
+        return wanted <= found, f"recorded: {sorted(found)}", None
+
+    def watcher(self) -> Told:
+        """Start the watcher."""
+        self._place.start("watcher", program("edge", "watch", *self._options(), "--json"))
+        return True, "watches", None
+
+    def verdict(self, actor: str, kind: str) -> Told:
+        """Wait until the watcher has called both lines of *actor* this; the time counts from when its acts began."""
+        wanted = set(lines_of(BY_NAME[actor]))
+
+        def is_said() -> bool:
+            return wanted <= {row["line"] for row in self._verdicts() if row["kind"] == kind}
+
+        left = max(1.0, VERDICT_SECONDS - (time.monotonic() - self._began))
+        try:
+            wait_for(f"the verdict {kind} on {actor}", is_said, seconds=left)
+        except LabFailed as error:
+            return False, f"{error}; said so far: {list(self._verdicts())}", None
+        rows = [row for row in self._verdicts() if row["line"] in wanted and row["kind"] == kind]
+        return True, "; ".join(json.dumps(row) for row in rows), time.monotonic() - self._began
+
+    def only_worm(self, actor: str) -> Told:
+        """Look whether nobody else than *actor* was called worm-like."""
+        called = {str(row["line"]) for row in self._verdicts() if row["kind"] == "worm-like"}
+        return called == set(lines_of(BY_NAME[actor])), f"called worm-like: {', '.join(sorted(called))}", None
+
+    def unseen(self, destination: str, *sources: str) -> Told:
+        """Ask the witness whether nothing from *sources* came to the strangers' first server."""
+        seen = testimony(self._lab)
+        targets = " ".join(addresses[0] for addresses in STRANGERS)
+        counted = {name: seen.count(f"{BY_NAME[name].four} {BY_NAME[name].six}", targets) for name in sources}
+        return not any(counted.values()), f"packets to {targets}: {counted}", None
+
+    def look(self, actor: str) -> Told:
+        """Ask the witness what came from *actor* so far, for `nothing_new`."""
+        self._before = testimony(self._lab)
+        return True, f"{self._before.count(_both(actor))} packets of {actor} so far", None
+
+    def nothing_new(self, actor: str) -> Told:
+        """Ask the witness whether no packet of *actor* came since `look`."""
+        assert self._before is not None
+        new = testimony(self._lab).count(_both(actor)) - self._before.count(_both(actor))
+        return new == 0, f"{new} packets of {actor} came through", None
+
+    def reload(self, name: str) -> Told:
+        """Apply the policy *name* with other exemptions again and again."""
+        longest = 0.0
+        for number in range(RELOADS):
+            self._write(ROLLOUTS[name], others=1 + number)
+            started = time.monotonic()
+            self._edge("apply")
+            longest = max(longest, time.monotonic() - started)
+        return True, f"{RELOADS} changed policies applied, the longest took {longest:.2f} s", None
+
+    def verify(self) -> Told:
+        """Let the gate compare the kernel's rules with the policy."""
+        return True, _first_line(self._edge("verify")), None
+
+    def rollback(self, actor: str, outcome: str) -> Told:
+        """Go back one version; the time counts until *actor* experiences *outcome* again."""
+        started = time.monotonic()
+        said = self._edge("rollback")
+        commanded = time.monotonic() - started
+        seen = self._greet(actor)
+        took = time.monotonic() - started
+        well = all(each.outcome == outcome for each in seen)
+        return well, f"{_first_line(said)} ({commanded:.2f} s); {actor}: {_outcomes(seen)}", took
+
+    def unconfirmed(self, name: str, actor: str, outcome: str, after: str) -> Told:
+        """Apply the policy *name* on trial, confirm nothing: *actor* experiences *outcome*, and then *after* again."""
+        self._write(ROLLOUTS[name])
+        self._edge("apply", "--confirm-within", str(TRIAL_SECONDS))
+        applied = time.monotonic()
+        on_trial = self._greet(actor)
+        time.sleep(max(0.0, applied + TRIAL_SECONDS + 1 - time.monotonic()))
+        undone = self._greet(actor)
+        well = all(each.outcome == outcome for each in on_trial) and all(each.outcome == after for each in undone)
+        return well, f"on trial for {TRIAL_SECONDS} s: {_outcomes(on_trial)}; then: {_outcomes(undone)}", None
+
+    def away(self, *actors: str) -> Told:
+        """Switch every network off; the *actors* reach the hosting company's port 25 again."""
+        self._write(ROLLOUTS["off"])
+        self._edge("apply")
+        seen = [each for actor in actors for each in self._greet(actor)]
+        return all(each.outcome == "works" for each in seen), _outcomes(seen), None
+
+    def _greet(self, actor: str) -> list[Observation]:
+        """Let *actor* connect to the hosting company's port 25, by both families."""
+        tasks = [
+            {"kind": "greet", "address": BY_NAME["msa"].address(family), "port": 25, "seconds": PATIENCE}
+            for family in BOTH
+        ]
+        return perform(self._lab, actor, tasks)
+
+    def _write(self, rollout: Rollout, others: int = 0) -> None:
+        self._policy.write_text(rollout.text(_today(), others=others), encoding="utf-8")
+
+    def _options(self) -> list[str]:
+        return ["--policy", str(self._policy), "--state", str(self._state)]
+
+    def _edge(self, verb: str, *words: str) -> str:
+        return self._lab.namespaces.run(
+            EDGE, program("edge", verb, *self._options(), *words), seconds=COMMAND_SECONDS, env=environment()
+        )
+
+    def _rules(self) -> str:
+        return self._lab.namespaces.run(EDGE, ["nft", "-s", "list", "table", "inet", "sekisho_edge"])
+
+    def _verdicts(self) -> Iterator[dict[str, Any]]:
+        """Yield what the watcher said so far."""
+        log = self._lab.processes.log("watcher")
+        for line in log.read_text(errors="replace").splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue  # a word to the operator, or a line under way
+            if isinstance(row, dict) and "line" in row and "kind" in row:
+                yield row
+
+
+def lines_of(host: Host) -> tuple[str, str]:
+    """Return how the gate names the line of *host*: its address, and its delegated prefix."""
+    network = ipaddress.ip_network(f"{host.six}/{DELEGATED}", strict=False)
+    return host.four, str(network)
+
+
+def _addresses(name: str) -> tuple[str, str]:
+    return BY_NAME[name].four, BY_NAME[name].six
+
+
+def _both(name: str) -> str:
+    host = BY_NAME[name]
+    return f"{host.four} {host.prefix[0]}"
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "no words")
+
+
+def _outcomes(seen: list[Observation]) -> str:
+    return ", ".join(f"{each.outcome} ({each.evidence[:60]})" for each in seen)
+
+
+def _today() -> date:
+    return date.today()  # waves come with the operator's own calendar
+
+
+MEASUREMENTS: dict[str, Callable[..., Told]] = {
+    "apply": Gatekeeper.apply,
+    "refused": Gatekeeper.refused,
+    "report": Gatekeeper.report,
+    "explainer": Gatekeeper.explainer,
+    "explained": Gatekeeper.explained,
+    "watcher": Gatekeeper.watcher,
+    "verdict": Gatekeeper.verdict,
+    "only_worm": Gatekeeper.only_worm,
+    "unseen": Gatekeeper.unseen,
+    "look": Gatekeeper.look,
+    "nothing_new": Gatekeeper.nothing_new,
+    "reload": Gatekeeper.reload,
+    "verify": Gatekeeper.verify,
+    "rollback": Gatekeeper.rollback,
+    "unconfirmed": Gatekeeper.unconfirmed,
+    "away": Gatekeeper.away,
+}
