@@ -29,28 +29,37 @@ def test_every_acknowledged_message_survives_kills_at_random_moments(
     instance = install(new_place("kill"), authority, sink)
     submission = add_people(instance)
     instance.start()
-    load = Load(instance, submission)
+    try:
+        load = Load(instance, submission)
+        kills = kill_again_and_again(instance, chance)
+        time.sleep(0.5)
+        load.stop()
+
+        everything = set(load.acknowledged)
+        assert len(everything) > 20 * KILLS, f"too little load to show anything: {len(everything)}"
+        wait_until_delivered(instance, sink, everything)
+        assert_duplicates_were_in_flight(instance, sink, kills)
+        assert set(arrivals_at(sink)) <= load.sent
+        assert set(local_deliveries(instance)) <= load.sent
+        assert load.refusals == []
+        assert instance.stop() == 0
+        assert "Traceback" not in instance.daemon.output()
+    finally:
+        instance.kill()
+
+
+def kill_again_and_again(instance: Instance, chance: random.Random) -> list[float]:
+    """Kill and start the service `KILLS` times, every fourth time once more while it recovers; return when."""
     kills: list[float] = []
     for number in range(KILLS):
         time.sleep(chance.uniform(0.2, 1.2))
         kills.append(time.time())
         instance.kill()
-        if number % 4 == 3:  # and once more while it recovers
+        if number % 4 == 3:
             spawn_and_kill(instance, chance.uniform(0.05, 0.6))
             kills.append(time.time())
         instance.start()
-    time.sleep(0.5)
-    load.stop()
-
-    everything = set(load.acknowledged)
-    assert len(everything) > 20 * KILLS, f"too little load to show anything: {len(everything)}"
-    wait_until_delivered(instance, sink, everything)
-    assert instance.stop() == 0
-    assert_duplicates_were_in_flight(instance, sink, kills)
-    assert set(arrivals_at(sink)) <= load.sent
-    assert set(local_deliveries(instance)) <= load.sent
-    assert load.refusals == []
-    assert "Traceback" not in instance.daemon.output()
+    return kills
 
 
 def test_a_killed_worker_is_replaced_and_the_others_sessions_go_on(
