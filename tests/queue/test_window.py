@@ -54,6 +54,38 @@ def test_messages_beyond_the_window_wait_on_disk_and_follow(tmp_path: Path) -> N
     run(main())
 
 
+def test_a_message_that_a_scan_finds_before_its_commit_is_told_enters_once(tmp_path: Path) -> None:
+    """The scan's thread sees the rows as soon as they are committed; the loop may hear of the scan first."""
+
+    async def main() -> None:
+        listener = Listener()
+        async with opened(tmp_path, listener=listener) as queue:
+            loop = asyncio.get_running_loop()
+
+            def scan_first(leg: str) -> None:
+                if leg == "committed":  # on the committing thread, behind COMMIT, before the loop hears of it
+                    loop.call_soon_threadsafe(queue._look_again, START)
+                    assert found.wait(10)
+
+            def take(message: QueuedMessage) -> None:
+                listener(message)
+                found.set()
+
+            found = threading.Event()
+            queue.listener = take
+            queue._commits.leg = scan_first
+            await accept(queue)
+            queue._commits.leg = None
+            [message] = await listener.take()
+            finish(queue, message)
+            await settle(queue)
+            await asyncio.sleep(0.02)
+            assert listener.messages == []
+            assert queue._window.entries == {}
+
+    run(main())
+
+
 def test_a_message_with_many_recipients_enters_in_slices_each_recipient_once(tmp_path: Path) -> None:
     async def main() -> None:
         listener = Listener()
