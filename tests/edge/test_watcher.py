@@ -47,10 +47,10 @@ def finding(verdict: Verdict | None, name: str) -> int | float | str | None:
     return next((one.value for one in verdict.evidence if one.name == name), None)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("every", [0.0, 10.0])
 def test_all_infected_machines_are_found_within_a_minute_and_nobody_else_is(seed: int, every: float) -> None:
-    days = 4
+    days = 3
     sightings, servers = crowd(seed, days)
     infected = bots(START + days * DAY - 200, random.Random(seed))
     sightings = sorted([*sightings, *(one for line in infected.values() for one in line)], key=lambda one: one.at)

@@ -87,8 +87,8 @@ log = logging.getLogger(__name__)
 class Gettable(Protocol):
     """What `OriginalDestination` needs of a socket."""
 
-    family: int
-
+    @property
+    def family(self) -> int: ...
     def getsockopt(self, level: int, option: int, size: int, /) -> bytes: ...
     def getsockname(self) -> tuple[str, int]: ...
 
