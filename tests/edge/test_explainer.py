@@ -86,7 +86,9 @@ class Bench:
 
     async def emptied(self) -> None:
         """Wait until the explainer has noticed that everybody is gone."""
-        while self.explainer._connections:
+        for _ in range(400):
+            if not self.explainer._connections:
+                return
             await asyncio.sleep(0.005)
 
 
@@ -207,7 +209,8 @@ def test_a_name_is_kept_without_what_could_be_more_than_one() -> None:
     assert next(iter(bench.book._entries.values())).name == "y" * 64
 
 
-def test_who_sends_slowly_or_not_at_all_is_closed_when_the_time_is_over() -> None:
+def test_who_sends_slowly_or_not_at_all_is_closed_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sekisho.edge.explainer.SWEEP_EVERY", 0.05)
     bench = Bench(wait=5.0)
 
     async def play(bench: Bench) -> None:
@@ -221,7 +224,7 @@ def test_who_sends_slowly_or_not_at_all_is_closed_when_the_time_is_over() -> Non
         assert await slow[0].read() == b""
         assert len(bench.explainer._connections) == 2  # half closed: the last words may still be on their way
         bench.ahead = 8.0
-        await asyncio.sleep(1.1)
+        await bench.emptied()
         assert len(bench.explainer._connections) == 0
         silent[1].close()
         slow[1].close()
