@@ -297,6 +297,7 @@ class Toml(Peer):
         [variants.default]
         hold = "false"
         [variants.strong]            # added when the strong password run is on
+        [variants.strong-repeated]   # added when logins of one account may be remembered
 
     Placeholders: {dir} {smtp_port} {submission_port} {smtps_port} {sink_port}
     {cert} {key} {user} {password} {idle} {variant} and those of [variants].
@@ -340,7 +341,7 @@ class Toml(Peer):
             "variant": variant,
             **variants.get("default", {}),
             **variants.get(variant, {}),
-            **(variants.get("strong", {}) if strong else {}),
+            **(variants.get({True: "strong", "repeated": "strong-repeated"}[strong], {}) if strong else {}),
         }
         for name, text in self.t.get("files", {}).items():
             self.put(name, text.format_map(self.values))

@@ -31,6 +31,7 @@ from pathlib import Path
 import peers
 
 HERE = Path(__file__).resolve().parent
+ONCE = ("S3strong", "S3repeated", "S5", "S6")  # long, or steady
 LOADGEN = HERE / "loadgen"
 SINK = HERE / "sink"
 
@@ -402,10 +403,18 @@ class Bench:
         return self.timed(port=self.peer.s.submission_port, wait="messages", count=self.n(3000), conc=20)
 
     def S3strong(self):
+        return self.strong(True, 100)
+
+    def S3repeated(self):
+        return self.strong("repeated", 3000 if self.peer.s.toml else 100)
+
+    def strong(self, strong, count):
         if not self.peer.strong_auth:
             raise peers.Unsupported("no strong password scheme configured")
-        self.up("relay", strong=True)
-        return self.timed(port=self.peer.s.submission_port, wait="messages", count=self.n(100), conc=20)
+        self.up("relay", strong=strong)
+        if strong == "repeated":
+            self.load(port=self.peer.s.submission_port, count=1, conc=1)
+        return self.timed(port=self.peer.s.submission_port, wait="messages", count=self.n(count), conc=20)
 
     def S4(self):
         self.up("hold")
@@ -457,8 +466,7 @@ class Bench:
             window = Window(self.group)
             filled = self.load(port=None, count=n, conc=20, per_conn=50, pipeline=True, time=420, size=4096)
             t_fill = time.monotonic() - t0
-            while self.peer.pending() and time.monotonic() - t0 < 500:
-                time.sleep(0.5)
+            self.all_tried(filled["ok"], t0 + 500)
             t_defer = time.monotonic() - t0
             fill = window.stop()
             tried = self.sink.ask("stats")["tempfailed"]
@@ -473,7 +481,8 @@ class Bench:
             idle = Window(self.group)
             time.sleep(3)
             idle = idle.stop()
-            result = self.timed(count=self.n(5000), conc=20)
+            accepts = [self.timed(count=self.n(5000), conc=20) for _ in range(3)]
+            result = sorted(accepts, key=lambda one: one["rate"])[1]
             return {
                 "backlog": filled["ok"],
                 "sink_saw": tried,
@@ -491,6 +500,19 @@ class Bench:
             }
         finally:
             self.sink.ask("mode ok")
+
+    def all_tried(self, messages, deadline):
+        """Wait until each message had its first attempt, or nothing more happens."""
+        tried, since = 0, time.monotonic()
+        while time.monotonic() < deadline:
+            now_tried = self.sink.ask("stats")["tempfailed"]
+            if now_tried > tried:
+                tried, since = now_tried, time.monotonic()
+            if tried >= messages and not self.peer.pending():
+                return
+            if time.monotonic() - since > 10:
+                return
+            time.sleep(0.5)
 
     def S7(self):
         self.up("relay")
@@ -515,12 +537,12 @@ class Bench:
         try:
             for name in names:
                 runs = []
-                once = name in ("S3strong", "S5", "S6")
+                once = name in ONCE
                 for i in range(1 if once else self.args.runs):
-                    if not self.peer.delivers and name in ("S2", "S3", "S3strong", "S6", "S7", "S8"):
+                    if not self.peer.delivers and name in ("S2", "S3", "S3strong", "S3repeated", "S6", "S7", "S8"):
                         runs.append({"skipped": "this peer has no queue"})
                         break
-                    if not self.peer.tls and name in ("S3", "S3strong", "S4", "S5"):
+                    if not self.peer.tls and name in ("S3", "S3strong", "S3repeated", "S4", "S5"):
                         runs.append({"skipped": "TLS does not work here"})
                         break
                     try:
@@ -598,7 +620,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     ap.add_argument("peer", help="postfix, or any name with --toml")
     ap.add_argument("--toml", help="describes a server to start (see peers.py, class Toml)")
-    ap.add_argument("--scenarios", default="S1,S2,S3,S3strong,S4,S5,S6,S7,S8")
+    ap.add_argument("--scenarios", default="S1,S2,S3,S3strong,S3repeated,S4,S5,S6,S7,S8")
     ap.add_argument("--runs", type=int, default=3)
     ap.add_argument("--scale", type=float, default=1.0, help="multiplies the message counts")
     ap.add_argument("--out", help="JSON file (default: in the work directory)")
