@@ -131,6 +131,8 @@ class _Compiler:
             self._explain(groups)
         access = tuple(dict.fromkeys(i for network in policy.networks for i in network.interfaces))
         sets = {name: value for name, value in (("active", active), ("access", access if returned else ())) if value}
+        if not restricted:
+            self.addresses.clear()
         return Ruleset(
             interfaces=sets,
             interface_maps=self.interface_maps,

@@ -212,6 +212,7 @@ class _Assembly:
         self.today = today
         self.force = force
         self.errors: list[ConfigError] = []
+        self.days: dict[str, date | None] = {"": None}  # read before: thousands of exemptions end on the same days
 
     def policy(self) -> Policy:
         """Raises ConfigErrors."""
@@ -335,14 +336,14 @@ class _Assembly:
         except ValueError as error:
             self._list_error(file, str(error), 'Write "192.0.2.0/24", "2001:db8::/56", or one address.', line, "prefix")
             return None
-        expires: date | None = None
-        expires_text = expires_text.strip()
-        if expires_text:
-            wrong = _day(expires_text)
+        try:
+            expires = self.days[expires_text]
+        except KeyError:
+            wrong = _day(expires_text.strip())
             if wrong is not None:
                 self._list_error(file, wrong[0], wrong[1], line, "expires")
                 return None
-            expires = date.fromisoformat(expires_text)
+            expires = self.days[expires_text] = date.fromisoformat(expires_text.strip())
         return Exemption(prefix, owner.strip(), reason.strip(), expires, f"{file}:{line}")
 
     def _list_error(self, file: str, problem: str, remedy: str, line: int | None = None, key: str = "") -> None:
