@@ -17,14 +17,18 @@ if TYPE_CHECKING:
 
 def declare(commands: Commands, common: argparse.ArgumentParser) -> None:
     """Add the subcommand and its verbs."""
-    parser = commands.add_parser("lab", parents=[common], help="rehearse a blocking day in a provider made of namespaces")
+    parser = commands.add_parser(
+        "lab", parents=[common], help="rehearse a blocking day in a provider made of namespaces"
+    )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
 
     place = argparse.ArgumentParser(add_help=False)
     place.add_argument("--name", default="lab", help="name of the lab, part of all that it makes (default: lab)")
     place.add_argument("--directory", metavar="DIR", help="its files (default: /run/sekisho-lab-NAME)")
 
-    up = verbs.add_parser("up", parents=[common, place], help="build it: subscribers, servers, edge, the rest of the world")
+    up = verbs.add_parser(
+        "up", parents=[common, place], help="build it: subscribers, servers, edge, the rest of the world"
+    )
     up.set_defaults(run=run_up)
 
     play = verbs.add_parser("play", parents=[common, place], help="act out the blocking day and print the scorecard")

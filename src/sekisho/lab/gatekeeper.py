@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -21,11 +22,13 @@ from .processes import wait_for
 from .rollout import EXPLAINER_PORT, Rollout
 from .scenario import PATIENCE, ROLLOUTS, STRANGERS
 from .scorecard import Observation
-from .topology import BY_NAME, EDGE, Host
-from .witness import Seen, testimony
+from .topology import BY_NAME, CROWD, EDGE, Host
+from .witness import testimony
 
+TABLES = ("inet sekisho_edge", "inet sekisho_count")
 COMMAND_SECONDS = 30.0
 VERDICT_SECONDS = 60.0
+RECORD_SECONDS = 5.0
 TRIAL_SECONDS = 3
 RELOADS = 8
 DELEGATED = 56
@@ -41,11 +44,21 @@ class Gatekeeper:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._place = lab.place(EDGE)
-        self._place.directory.mkdir(parents=True, exist_ok=True)
+        self._start_anew()
         self._policy = self._place.directory / "policy.toml"
         self._state = self._place.directory / "state"
         self._began = time.monotonic()
-        self._before: Seen | None = None
+        self._before = testimony(lab)
+
+    def _start_anew(self) -> None:
+        """Forget an earlier play: its programs, its rules and counters, its files."""
+        self.leave()
+        shutil.rmtree(self._place.directory, ignore_errors=True)
+        self._place.directory.mkdir(parents=True)
+        for name in ("explainer", "watcher"):
+            self._lab.processes.log(name).unlink(missing_ok=True)
+        batch = "".join(f"add table {table}\ndelete table {table}\n" for table in TABLES)
+        self._lab.namespaces.run(EDGE, ["nft", "-f", "-"], text=batch)
 
     def measure(self, name: str, arguments: tuple[str, ...]) -> Observation:
         """Do the measurement *name*, one of `MEASUREMENTS`.
@@ -59,8 +72,9 @@ class Gatekeeper:
         return Observation("works" if well else "failed", evidence, took)
 
     def begin_step(self) -> None:
-        """The acts of a step begin: the time until a verdict counts from here."""
+        """The acts of a step begin: the time until a verdict, and what the witness sees, count from here."""
         self._began = time.monotonic()
+        self._before = testimony(self._lab)
 
     def leave(self) -> None:
         """End the explainer and the watcher."""
@@ -87,7 +101,7 @@ class Gatekeeper:
     def report(self, *wanted: str) -> Told:
         """Ask who would be hit: the lines of *wanted*, both families, and nobody else."""
         document = json.loads(self._edge("report", "--json"))
-        listed = {str(row["line"]) for row in document["lines"]}
+        listed = {str(row["line"]) for row in document["lines"] if row["hit"]}
         expected = {line for name in wanted for line in lines_of(BY_NAME[name])}
         missing, strangers = sorted(expected - listed), sorted(listed - expected)
         evidence = f"{len(listed)} lines: {', '.join(sorted(listed))}"
@@ -104,11 +118,15 @@ class Gatekeeper:
     def explained(self, actor: str, destination: str) -> Told:
         """Look whether the explainer wrote down who came and where they wanted to go."""
         wanted = set(zip(lines_of(BY_NAME[actor]), _addresses(destination), strict=True))
-        file = self._state / "explained.jsonl"
-        wait_for(f"a record in {file}", file.exists, seconds=5)
-        written = [json.loads(line) for line in file.read_text().splitlines()]
-        found = {(str(row["line"]), str(row["destination"])) for row in written}
-        return wanted <= found, f"recorded: {sorted(found)}", None
+        found: set[tuple[str, str]] = set()
+
+        def is_there() -> bool:
+            for row in self._events("edge.explained"):
+                found.update((str(row["line"]), str(target)) for target in row["destinations"])
+            return wanted <= found
+
+        seconds = wait_for(f"{sorted(wanted)} in the log", is_there, seconds=RECORD_SECONDS)
+        return True, f"recorded: {sorted(found)}", seconds
 
     def watcher(self) -> Told:
         """Start the watcher."""
@@ -135,23 +153,24 @@ class Gatekeeper:
         called = {str(row["line"]) for row in self._verdicts() if row["kind"] == "worm-like"}
         return called == set(lines_of(BY_NAME[actor])), f"called worm-like: {', '.join(sorted(called))}", None
 
+    def seen(self, destination: str, *sources: str) -> Told:
+        """Ask the witness whether something from each of *sources* came to *destination* in this step."""
+        counted = self._counted(destination, sources)
+        return all(counted.values()), f"packets to {destination}: {counted}", None
+
     def unseen(self, destination: str, *sources: str) -> Told:
-        """Ask the witness whether nothing from *sources* came to the strangers' first server."""
-        seen = testimony(self._lab)
-        targets = " ".join(addresses[0] for addresses in STRANGERS)
-        counted = {name: seen.count(f"{BY_NAME[name].four} {BY_NAME[name].six}", targets) for name in sources}
-        return not any(counted.values()), f"packets to {targets}: {counted}", None
+        """Ask the witness whether nothing from *sources* came to *destination* in this step."""
+        counted = self._counted(destination, sources)
+        return not any(counted.values()), f"packets to {destination}: {counted}", None
 
-    def look(self, actor: str) -> Told:
-        """Ask the witness what came from *actor* so far, for `nothing_new`."""
-        self._before = testimony(self._lab)
-        return True, f"{self._before.count(_both(actor))} packets of {actor} so far", None
-
-    def nothing_new(self, actor: str) -> Told:
-        """Ask the witness whether no packet of *actor* came since `look`."""
-        assert self._before is not None
-        new = testimony(self._lab).count(_both(actor)) - self._before.count(_both(actor))
-        return new == 0, f"{new} packets of {actor} came through", None
+    def _counted(self, destination: str, sources: tuple[str, ...]) -> dict[str, int]:
+        now = testimony(self._lab)
+        targets = " ".join(CROWD if destination == "crowd" else (addresses[0] for addresses in STRANGERS))
+        return {
+            f"{name} IPv{family}": now.count(line, targets) - self._before.count(line, targets)
+            for name in sources
+            for family, line in zip(BOTH, _lines(name), strict=True)
+        }
 
     def reload(self, name: str) -> Told:
         """Apply the policy *name* with other exemptions again and again."""
@@ -168,14 +187,13 @@ class Gatekeeper:
         return True, _first_line(self._edge("verify")), None
 
     def rollback(self, actor: str, outcome: str) -> Told:
-        """Go back one version; the time counts until *actor* experiences *outcome* again."""
+        """Go back one version, after which *actor* experiences *outcome*; the time is that of the command."""
         started = time.monotonic()
         said = self._edge("rollback")
         commanded = time.monotonic() - started
         seen = self._greet(actor)
-        took = time.monotonic() - started
         well = all(each.outcome == outcome for each in seen)
-        return well, f"{_first_line(said)} ({commanded:.2f} s); {actor}: {_outcomes(seen)}", took
+        return well, f"{_first_line(said)}; {actor}: {_outcomes(seen)}", commanded
 
     def unconfirmed(self, name: str, actor: str, outcome: str, after: str) -> Told:
         """Apply the policy *name* on trial, confirm nothing: *actor* experiences *outcome*, and then *after* again."""
@@ -217,16 +235,28 @@ class Gatekeeper:
     def _rules(self) -> str:
         return self._lab.namespaces.run(EDGE, ["nft", "-s", "list", "table", "inet", "sekisho_edge"])
 
+    def _events(self, name: str) -> Iterator[dict[str, Any]]:
+        """Yield the events *name* that the edge's programs logged so far."""
+        for file in self._place.directory.rglob("events-*.jsonl"):
+            for row in _json_lines(file.read_text(errors="replace")):
+                if row.get("event") == name:
+                    yield row
+
     def _verdicts(self) -> Iterator[dict[str, Any]]:
-        """Yield what the watcher said so far."""
-        log = self._lab.processes.log("watcher")
-        for line in log.read_text(errors="replace").splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue  # a word to the operator, or a line under way
-            if isinstance(row, dict) and "line" in row and "kind" in row:
-                yield row
+        """Return what the watcher said so far."""
+        text = self._lab.processes.log("watcher").read_text(errors="replace")
+        return (row for row in _json_lines(text) if "line" in row and "kind" in row)
+
+
+def _json_lines(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects among the lines of *text*; what is under way or meant for people is left out."""
+    for line in text.splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            yield row
 
 
 def lines_of(host: Host) -> tuple[str, str]:
@@ -239,9 +269,8 @@ def _addresses(name: str) -> tuple[str, str]:
     return BY_NAME[name].four, BY_NAME[name].six
 
 
-def _both(name: str) -> str:
-    host = BY_NAME[name]
-    return f"{host.four} {host.prefix[0]}"
+def _lines(name: str) -> tuple[str, str]:
+    return BY_NAME[name].four, BY_NAME[name].prefix[0]
 
 
 def _first_line(text: str) -> str:
@@ -265,9 +294,8 @@ MEASUREMENTS: dict[str, Callable[..., Told]] = {
     "watcher": Gatekeeper.watcher,
     "verdict": Gatekeeper.verdict,
     "only_worm": Gatekeeper.only_worm,
+    "seen": Gatekeeper.seen,
     "unseen": Gatekeeper.unseen,
-    "look": Gatekeeper.look,
-    "nothing_new": Gatekeeper.nothing_new,
     "reload": Gatekeeper.reload,
     "verify": Gatekeeper.verify,
     "rollback": Gatekeeper.rollback,

@@ -265,7 +265,15 @@ DAY = (
             old_settings("ken", WORKS),
             direct("worm", "speaks to somebody else's MX", WORKS),
             direct("desk", "speaks to somebody else's MX", WORKS),
+            *FORGED,
             *ALWAYS,
+        ),
+        after=(
+            Measurement(
+                words="witness: forged addresses do come through without the gate",
+                name="seen",
+                arguments=("stranger", "office", "faculty", "mail"),
+            ),
         ),
     ),
     Step(
@@ -353,14 +361,14 @@ DAY = (
             stream("worm", "not one connection comes through during the reloads", DROPPED),
             stream("office", "not one connection of the fixed-address customer is lost", WORKS),
         ),
-        before=(Measurement(words="witness: looks before", name="look", arguments=("worm",)),),
         after=(
             Measurement(
                 words="operator: applies changed policies again and again", name="reload", arguments=("first wave",)
             ),
             Measurement(
-                words="witness: not one packet of the worm came through since", name="nothing_new", arguments=("worm",)
+                words="witness: not one packet of the worm came through", name="unseen", arguments=("crowd", "worm")
             ),
+            Measurement(words="witness: the fixed-address customer's did", name="seen", arguments=("crowd", "office")),
         ),
     ),
     Step(
