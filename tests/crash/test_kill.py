@@ -18,8 +18,9 @@ from tests.interop.wire import Wire
 
 KILLS = 12
 
-# An outcome is on disk a second after the next hop's answer at the latest; before that a kill means a second delivery.
-UNRECORDED = 2.0  # seconds
+# Outcomes are written within milliseconds, and survive the process from then on; before that a kill means a second
+# delivery. The rest is room for a busy machine.
+UNRECORDED = 1.0  # seconds
 
 
 def test_every_acknowledged_message_survives_kills_at_random_moments(
