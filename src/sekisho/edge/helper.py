@@ -122,7 +122,8 @@ def candidate(policy: Policy, today: date) -> Candidate:
         Unproven: they do not; this is a mistake of ours, and nothing is applied.
     """
     from .checker import prove
-    from .compile import compile_policy, render
+    from .compile import compile_policy
+    from .render import render
 
     ruleset = compile_policy(policy, today)
     problems = prove(policy, ruleset, today)

@@ -254,42 +254,47 @@ BYPASSES: Final = {
     "tproxy": "hands it to a program on this machine",
     "queue": "hands it to a program, which may let it pass by our rules",
     "fwd": "sends it out before any of our rules",
+    "mangle": "may change the mark that our rules put on it",
 }
 ENDS: Final = {
-    "accept": "accepts it; our chains, which come later, still see it, but chains of its own table do not",
+    "accept": "accepts it; our rules see it all the same, since an accept ends its own chain only",
     "drop": "drops it before we count it",
     "reject": "refuses it before we count it",
-    "snat": "changes its source; our counters see the line only when they come before",
-    "masquerade": "changes its source; our counters see the line only when they come before",
 }
+ORDER: Final = ("ingress", "prerouting", "forward")  # of the hooks on a forwarded packet's way
 
 
-def foreign(document: str, own: Iterable[TableName], *, before: int = 0) -> list[Foreign]:
-    """Find rules of others that accept, drop or translate tcp/25 at priorities up to *before*.
+def foreign(document: str, own: Iterable[TableName]) -> list[Foreign]:
+    """Find rules of others that accept, drop or translate tcp/25 before the last of ours sees it.
 
     Args:
         document: `nft -j -t list ruleset`.
-        own: our tables, which are left out.
+        own: our tables.
     """
     mine = set(own)
-    hooks: dict[tuple[str, str, str], dict[str, Json]] = {}
+    last = (-1, 0)
+    bases: dict[tuple[str, str, str], dict[str, Json]] = {}
     rules: dict[tuple[str, str, str], list[dict[str, Json]]] = {}
     for kind, value in objects(document):
         table = (value.get("family", ""), value.get("table", ""))
-        if table in mine or value.get("family") in ("arp", "bridge"):
-            continue
-        if kind == "chain" and value.get("hook") in ("ingress", "prerouting", "forward"):
-            hooks[(*table, value["name"])] = value
-        elif kind == "rule":
+        if kind == "chain" and value.get("hook") in ORDER and value.get("family") not in ("arp", "bridge"):
+            if table in mine:
+                last = max(last, _place(value))
+            else:
+                bases[(*table, value["name"])] = value
+        elif kind == "rule" and table not in mine:
             rules.setdefault((*table, value["chain"]), []).append(value)
     found: list[Foreign] = []
-    for chain, base in sorted(hooks.items()):
-        if base["hook"] == "forward" and int(base.get("prio", 0)) > before:
-            continue
-        found += _meeting(chain, base, rules)
-        if base.get("policy") == "drop":
-            found.append(Foreign(False, _where(chain, base), "drops whatever none of its rules accepts"))
+    for chain, base in sorted(bases.items()):
+        if _place(base) <= last:
+            found += _meeting(chain, base, rules)
+            if base.get("policy") == "drop":
+                found.append(Foreign(False, _where(chain, base), "drops whatever none of its rules accepts"))
     return found
+
+
+def _place(base: Mapping[str, Json]) -> tuple[int, int]:
+    return ORDER.index(base["hook"]), int(base.get("prio", 0))
 
 
 def _where(chain: tuple[str, str, str], base: Mapping[str, Json]) -> str:
@@ -312,6 +317,8 @@ def _meeting(
             for expression in expressions:
                 word = next(iter(expression), "")
                 where = f"{_where(start, base)}, rule {rule.get('handle', '?')} in {chain[2]}"
+                if word == "mangle" and expression[word].get("key", {}).get("meta", {}).get("key") != "mark":
+                    continue
                 if word in BYPASSES:
                     yield Foreign(True, where, f"meets tcp/25 and {BYPASSES[word]}")
                 elif word in ENDS and named:

@@ -68,7 +68,7 @@ OWN: Final = tuple((name.split()[0], name.split()[1]) for name in TABLES)
 MARKER: Final = "edge_version_"
 
 ADDED = re.compile(r"^add (chain|set|map|counter|quota|limit) inet (sekisho_[a-z]+) ([A-Za-z0-9_.\-]+)", re.MULTILINE)
-ELEMENTS = re.compile(r"^add element inet (sekisho_[a-z]+) ([A-Za-z0-9_.\-]+) \{(.*?)\}", re.MULTILINE | re.DOTALL)
+ELEMENT_LINE = re.compile(r"add element inet (sekisho_[a-z]+) ([A-Za-z0-9_.\-]+) \{(.*)\}")
 
 
 class Drifted(EdgeError):
@@ -427,7 +427,7 @@ class Backend:
         text = candidate.text if candidate is not None else self.state.text(expected)
         told += self._differences(text, notes)
         try:
-            others = listing.foreign(self.run(["-j", "-t", "list", "ruleset"]), OWN, before=0)
+            others = listing.foreign(self.run(["-j", "-t", "list", "ruleset"]), OWN)
         except NftError as error:
             others = []
             notes.append(f"rules of others could not be read: {error}")
@@ -509,19 +509,20 @@ class Backend:
             self.run(["-c", "-f", "-"], batch)
         except KernelLacks:
             raise
-        except NftError as error:
-            # a set or chain of the same name but another kind cannot be changed in place: make the tables anew,
-            # in the same transaction; the counters begin anew with them
+        except NftError:
+            # a set of the same name but another kind cannot be changed in place: make the tables anew, in the same
+            # transaction; the counters begin anew with them
             anew = "".join(f"add table {name}\ndelete table {name}\n" for name in TABLES) + _marked(text)
             with contextlib.suppress(NftError):
                 self.run(["-c", "-f", "-"], anew)
                 return anew
-            raise error
+            raise
         return batch
 
     def _batch(self, text: str) -> str:
         """Return *text*, then what removes from our tables all that it does not name."""
         flush, delete = [], []
+        text = _marked(text)
         wanted: set[tuple[str, str]] = {(f"inet {table}", name) for _, table, name in ADDED.findall(text)}
         for table in TABLES:
             document = self._listed(table, terse=True)
@@ -530,12 +531,14 @@ class Backend:
             if f"add table {table}" not in text:
                 delete.append(f"delete table {table}\n")
                 continue
+            if f"delete table {table}" in text:
+                continue
             for kind, present in sorted(listing.names(document).items()):
                 for name in sorted(present):
                     if (table, name) not in wanted:
                         flush += [f"flush {kind} {table} {name}\n"] if kind in ("chain", "set", "map") else []
                         delete.append(f"delete {kind} {table} {name}\n")
-        return _marked(text) + "".join(flush) + "".join(sorted(delete, key=_deletion_order))
+        return text + "".join(flush) + "".join(sorted(delete, key=_deletion_order))
 
     def _listed(self, table: str, *, terse: bool = False) -> str | None:
         try:
@@ -603,23 +606,45 @@ def _deletion_order(line: str) -> int:
 
 
 def _rules_diff(old: str, new: str) -> Iterator[str]:
-    before, after = ([line for line in ELEMENTS.sub("", text).splitlines() if line.strip()] for text in (old, new))
-    yield from difflib.unified_diff(before, after, "in force", "planned", lineterm="", n=1)
+    before, after = _parted(old)[0], _parted(new)[0]
+    yield from difflib.unified_diff(before, after, "in force", "planned", lineterm="", n=2)
 
 
 def _set_changes(old: str, new: str) -> Iterator[SetChange]:
-    before, after = _elements(old), _elements(new)
+    before, after = _parted(old)[1], _parted(new)[1]
     for key in sorted({*before, *after}):
         was, will = before.get(key, set()), after.get(key, set())
         if was != will:
             yield SetChange(f"inet {key[0]}", key[1], tuple(sorted(will - was)), tuple(sorted(was - will)))
 
 
-def _elements(text: str) -> dict[tuple[str, str], set[str]]:
+def _parted(text: str) -> tuple[list[str], dict[tuple[str, str], set[str]]]:
+    """Part rules as they are given to nft into lines, and the elements of each set by table and name."""
+    lines: list[str] = []
     found: dict[tuple[str, str], set[str]] = {}
-    for table, name, elements in ELEMENTS.findall(text):
-        found.setdefault((table, name), set()).update(part.strip() for part in elements.split(",") if part.strip())
-    return found
+    table = name = ""
+    inside = False
+    for line in text.splitlines():
+        words = line.split()
+        if inside:
+            inside = words[:1] != ["}"]
+            if inside:
+                found.setdefault((table, name), set()).update(_elements(line))
+        elif words[:2] == ["elements", "="]:
+            inside = True
+        elif element := ELEMENT_LINE.match(line):
+            found.setdefault((element[1], element[2]), set()).update(_elements(element[3]))
+        elif words:
+            lines.append(line)
+            if words[:2] == ["table", "inet"]:
+                table = words[2]
+            elif words[0] in ("set", "map"):
+                name = words[1]
+    return lines, found
+
+
+def _elements(text: str) -> Iterator[str]:
+    return (part for piece in text.split(",") if (part := piece.strip()))
 
 
 def _legacy_tables() -> Sequence[str]:

@@ -19,7 +19,7 @@ from typing import Final
 
 from .nft import NoPrivilege
 
-__all__ = ["NET_ADMIN", "capabilities", "drop_privileges", "keep_through_exec"]
+__all__ = ["NET_ADMIN", "capabilities", "drop_all", "drop_privileges", "keep_through_exec"]
 
 NET_ADMIN: Final = 12
 ONE: Final = 1 << NET_ADMIN
@@ -72,6 +72,20 @@ def drop_privileges() -> None:
     left = capabilities()
     if left["CapEff"] != ONE or left["CapPrm"] != ONE:
         raise NoPrivilege("the kernel did not take the other privileges away; nothing was done")
+
+
+def drop_all() -> None:
+    """Give away every capability for good: for root that only listens and writes its own files.
+
+    Raises:
+        NoPrivilege: the kernel refused.
+    """
+    library = ctypes.CDLL(None, use_errno=True)
+    for number in range(64):
+        library.prctl(CAPBSET_DROP, number, 0, 0, 0)
+    library.prctl(SET_SECUREBITS, NOROOT, 0, 0, 0)
+    _must(library.capset(struct.pack("=Ii", CAPABILITY_VERSION, 0), bytes(24)), "capset")
+    _must(library.prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
 
 
 def keep_through_exec(library: ctypes.CDLL) -> None:
