@@ -142,10 +142,13 @@ def test_a_key_of_another_certificate_is_told(fresh: Instance, authority: Author
     told(fresh.cli("serve"), "tls.key", "does not belong to the certificate")
 
 
-def test_an_expired_certificate_is_told_by_check(fresh: Instance, authority: Authority) -> None:
+def test_an_expired_certificate_is_told_by_check_and_at_the_start(fresh: Instance, authority: Authority) -> None:
     pair = authority.issue("mail.home.test", "127.0.0.1", expired=True)
     fresh.write({"tls": {"certificate": str(pair.certificate), "key": str(pair.key)}})
     told(fresh.cli("check", "--before-start"), "tls.certificate", "expired", status=2)
+    fresh.start()
+    assert fresh.stop() == 0
+    assert "sekisho: tls.certificate: the certificate expired on " in fresh.daemon.output()
 
 
 def test_a_certificate_for_another_name_is_told_by_check(fresh: Instance, authority: Authority) -> None:

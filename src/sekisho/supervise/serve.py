@@ -6,6 +6,7 @@ service user, and only then start anything that a peer can talk to.
 
 from __future__ import annotations
 
+import datetime
 import logging
 import os
 import sys
@@ -18,6 +19,7 @@ from sekisho.net.tls import TlsError, server_context
 from sekisho.store import make_directory_durably
 from sekisho.telemetry import EventLog
 
+from . import certificate as certificates
 from . import privileges
 from .channel import Configuration
 from .errors import StartError
@@ -133,6 +135,7 @@ def serve(path: Path, environment: Mapping[str, str], say: Callable[[str], None]
     configuration = read_configuration(path, environment)
     settings = configuration.settings
     where = places(settings)
+    _tell_about_certificate(settings, where, say)
     identity = privileges.look_up(settings.service.user, settings.service.group)
     privileges.harden()
     count = worker_count(settings)
@@ -154,6 +157,14 @@ def serve(path: Path, environment: Mapping[str, str], say: Callable[[str], None]
         return supervisor.run()
     finally:
         events.close()
+
+
+def _tell_about_certificate(settings: Settings, where: Places, say: Callable[[str], None]) -> None:
+    """Say what makes clients refuse the certificate. The service starts all the same: port 25 can do without."""
+    now = datetime.datetime.now(datetime.UTC)
+    for finding in certificates.examine(where.certificate, where.key, settings.hostname, now):
+        if finding.grade == "error":
+            say(f"{finding.subject}: {finding.text}; {finding.remedy}")
 
 
 def _emit(events: EventLog, name: str, **fields: object) -> None:
