@@ -172,17 +172,18 @@ def _compare_rules(where: str, expected: Sequence[str], found: Sequence[str]) ->
 
 
 def _compare_elements(where: str, expected: Sequence[Json], found: Sequence[Json]) -> Iterator[Difference]:
-    ours, theirs = _comparable(expected), _comparable(found)
-    for words, odd in (("lacks", ours - theirs), ("has besides", theirs - ours)):
+    (ours, our_ranges), (theirs, their_ranges) = _comparable(expected), _comparable(found)
+    lacks = [*sorted(ours - theirs), *map(_shown, _without(our_ranges, their_ranges))]
+    besides = [*sorted(theirs - ours), *map(_shown, _without(their_ranges, our_ranges))]
+    for words, odd in (("lacks", lacks), ("has besides", besides)):
         if odd:
-            some = ", ".join(_shown(one) for one in sorted(odd, key=str)[:EXAMPLES])
-            yield Difference(
-                where, f"{words} {some}" + (f" and {len(odd) - EXAMPLES} more" if len(odd) > EXAMPLES else "")
-            )
+            more = f" and {len(odd) - EXAMPLES} more" if len(odd) > EXAMPLES else ""
+            yield Difference(where, f"{words} {', '.join(odd[:EXAMPLES])}{more}")
 
 
-def _comparable(elements: Sequence[Json]) -> set[Range | str]:
-    found: set[Range | str] = set()
+def _comparable(elements: Sequence[Json]) -> tuple[set[str], list[Range]]:
+    """Part the elements into addresses, as merged ranges in order, and the rest."""
+    found: set[str] = set()
     ranges: list[Range] = []
     for element in elements_of(elements):
         as_range = _range(element)
@@ -190,7 +191,23 @@ def _comparable(elements: Sequence[Json]) -> set[Range | str]:
             found.add(json.dumps(_without_counts(element), sort_keys=True))
         else:
             ranges.append(as_range)
-    return found | set(_merged(ranges))
+    return found, list(_merged(ranges))
+
+
+def _without(ranges: Sequence[Range], others: Sequence[Range]) -> Iterator[Range]:
+    """Yield the parts of *ranges* that are in none of *others*; both are merged and in order."""
+    at = 0
+    for bits, first, last in ranges:
+        while at < len(others) and (others[at][0], others[at][2]) < (bits, first):
+            at += 1
+        for other in others[at:]:
+            if (other[0], other[1]) > (bits, last) or first > last:
+                break
+            if other[1] > first:
+                yield bits, first, other[1] - 1
+            first = other[2] + 1
+        if first <= last:
+            yield bits, first, last
 
 
 def elements_of(elements: Sequence[Json]) -> Iterator[Json]:
@@ -239,9 +256,7 @@ def _merged(ranges: list[Range]) -> Iterator[Range]:
         yield held
 
 
-def _shown(element: Range | str) -> str:
-    if isinstance(element, str):
-        return element
+def _shown(element: Range) -> str:
     bits, first, last = element
     family = socket.AF_INET if bits == 32 else socket.AF_INET6
     ends = [socket.inet_ntop(family, number.to_bytes(bits // 8, "big")) for number in (first, last)]
