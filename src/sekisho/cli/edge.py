@@ -67,7 +67,6 @@ def declare(commands: Commands, common: argparse.ArgumentParser) -> None:
         "verify", parents=above, help="compare the kernel with the policy; status 1 when it differs"
     )
     verify.add_argument("--applied", action="store_true", help="compare with what was applied, without the policy file")
-    verify.add_argument("--force", action="store_true", help="allow enforce without an announcement")
     verify.set_defaults(run=run_verify)
 
     export = verbs.add_parser("export", parents=above, help="write the policy for other routers")
@@ -125,10 +124,11 @@ def _policy_path(arguments: argparse.Namespace) -> Path:
     return found
 
 
-def _policy(arguments: argparse.Namespace, today: date | None = None) -> Policy:
+def _policy(arguments: argparse.Namespace, today: date | None = None, *, force: bool = True) -> Policy:
+    """Read the policy. Whether users were told is asked of those who change rules alone, without *force*."""
     from sekisho.edge import load_policy
 
-    return load_policy(_policy_path(arguments), today=today or date.today(), force=getattr(arguments, "force", False))
+    return load_policy(_policy_path(arguments), today=today or date.today(), force=force)
 
 
 def _client(arguments: argparse.Namespace) -> HelperClient:
@@ -149,7 +149,7 @@ def _request(verb: str, **fields: Any) -> Request:
 
 def run_plan(arguments: argparse.Namespace) -> int:
     """Show the difference between what holds and the policy."""
-    policy = _policy(arguments, arguments.on)
+    policy = _policy(arguments, arguments.on, force=arguments.force)
     plan = _ask(arguments, _request("plan", on=arguments.on, force=arguments.force), policy)
     if arguments.json:
         show_json(plan)
@@ -185,7 +185,7 @@ def run_apply(arguments: argparse.Namespace) -> int:
         force=arguments.force,
         force_drift=arguments.force_drift,
     )
-    done = _ask(arguments, request, _policy(arguments))
+    done = _ask(arguments, request, _policy(arguments, force=arguments.force))
     if arguments.json:
         show_json(done)
         return 0
@@ -228,7 +228,7 @@ def _told(arguments: argparse.Namespace, version: Mapping[str, Any], words: str)
 def run_verify(arguments: argparse.Namespace) -> int:
     """Compare; exit status 1 when the kernel does not do what the policy says, or something bypasses it."""
     policy = None if arguments.applied else _policy(arguments)
-    found = _ask(arguments, _request("verify", force=arguments.force), policy)
+    found = _ask(arguments, _request("verify", force=True), policy)
     if arguments.json:
         show_json(found)
         return 0 if found["ok"] else 1
@@ -278,43 +278,29 @@ def _held(version: str | None) -> str:
 
 def run_export(arguments: argparse.Namespace) -> int:
     """Write the policy for another router."""
-    formats = _formats()
+    from sekisho.edge.exporters import EXPORTERS
+
     if arguments.format is None:
-        print("\n".join(sorted(formats)))
+        print("\n".join(sorted(EXPORTERS)))
         return 0
-    if arguments.format not in formats:
-        raise UsageError(f"{arguments.format!r} is not a format; there are {', '.join(sorted(formats))}")
+    if arguments.format not in EXPORTERS:
+        raise UsageError(f"{arguments.format!r} is not a format; there are {', '.join(sorted(EXPORTERS))}")
     today = arguments.on or date.today()
-    made = formats[arguments.format](_policy(arguments, today), today)
+    made = EXPORTERS[arguments.format](_policy(arguments, today), today)
     if arguments.json:
         show_json({"files": dict(made.files), "limits": list(made.limits)})
-    elif arguments.directory is not None:
+        return 0
+    if arguments.directory is not None:
         arguments.directory.mkdir(parents=True, exist_ok=True)
-        for name, text in made.files.items():
+    for name, text in made.files.items():
+        if arguments.directory is None:
+            sys.stdout.write(text)
+        else:
             (arguments.directory / name).write_text(text, encoding="utf-8")
             print(arguments.directory / name)
-    else:
-        for text in made.files.values():
-            sys.stdout.write(text)
-    if not arguments.json:
-        for limit in made.limits:
-            print(f"limit: {printable(limit)}", file=sys.stderr)
+    for limit in made.limits:
+        print(f"limit: {printable(limit)}", file=sys.stderr)
     return 0
-
-
-def _formats() -> dict[str, Callable[[Policy, date], Any]]:
-    """Exporters by name: each module of `edge.exporters` that has a function `export`."""
-    import importlib
-    import pkgutil
-
-    from sekisho.edge import exporters
-
-    found = {}
-    for module in pkgutil.iter_modules(exporters.__path__):
-        export = getattr(importlib.import_module(f"{exporters.__name__}.{module.name}"), "export", None)
-        if export is not None:
-            found[module.name.replace("_", "-")] = export
-    return found
 
 
 def run_report(arguments: argparse.Namespace) -> int:
