@@ -76,6 +76,7 @@ __all__ = [
     "STRAY_SOURCES",
     "Unrenderable",
     "compile_policy",
+    "interface_groups",
     "render",
     "render_removal",
 ]
@@ -111,7 +112,7 @@ class _Compiler:
 
     def ruleset(self) -> Ruleset:
         policy = self.policy
-        groups = [group for group in _interface_groups(policy) if self._is_active(group[1])]
+        groups = [group for group in interface_groups(policy) if self._is_active(group[1])]
         active = tuple(interface for interfaces, _ in groups for interface in interfaces)
         returned = [network for network in policy.networks if self._is_restricted(network) and network.triangular]
         explained = [n for n in policy.networks if self._is_restricted(n) and self.phases[n.name] is Phase.EXPLAIN]
@@ -301,7 +302,7 @@ def _chain(stem: str, network: AccessNetwork) -> str:
     return f"{stem}_n_{network.name.replace('-', '_')}"
 
 
-def _interface_groups(policy: Policy) -> list[tuple[tuple[str, ...], tuple[AccessNetwork, ...]]]:
+def interface_groups(policy: Policy) -> list[tuple[tuple[str, ...], tuple[AccessNetwork, ...]]]:
     """Interfaces that carry the same networks, together with these."""
     carried: dict[str, list[AccessNetwork]] = {}
     for network in policy.networks:

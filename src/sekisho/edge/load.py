@@ -57,7 +57,7 @@ def _version(number: int) -> tuple[str, str] | None:
 class ServersFile:
     """Mail servers that access networks may reach by port 25, as a named group."""
 
-    prefixes: tuple[Network, ...] = setting(prose="Their addresses.", example='["192.0.2.25", "2001:db8::25"]')
+    prefixes: tuple[Network, ...] = setting(prose="Their addresses.", example=["192.0.2.25", "2001:db8::25"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,10 +67,10 @@ class NetworkFile:
     product: str = setting("", "The product's name, as customers know it.")
     interfaces: tuple[str, ...] = setting(
         prose='Where its lines enter this router. A trailing `*` stands for any rest: "ppp*".',
-        example='["ppp*"]',
+        example=["ppp*"],
     )
     prefixes: tuple[Network, ...] = setting(
-        prose="Addresses of its lines, IPv4 and IPv6.", example='["198.51.100.0/24", "2001:db8:100::/40"]'
+        prose="Addresses of its lines, IPv4 and IPv6.", example=["198.51.100.0/24", "2001:db8:100::/40"]
     )
     line: Line = setting(
         Line.DYNAMIC,
@@ -107,9 +107,9 @@ class NetworkFile:
 class ExemptionFile:
     """A host or prefix that may use port 25."""
 
-    prefix: str = setting(prose="Its addresses, within an access network.", example='"198.51.100.25"')
-    owner: str = setting(prose="Who answers for it.", example='"Example Trading, contract 4711"')
-    reason: str = setting(prose="Why it needs port 25.", example='"own mail server"')
+    prefix: str = setting(prose="Its addresses, within an access network.", example="198.51.100.25")
+    owner: str = setting(prose="Who answers for it.", example="Example Trading, contract 4711")
+    reason: str = setting(prose="Why it needs port 25.", example="own mail server")
     expires: str = setting("", 'The last day on which it counts: "2027-03-31". Empty: until it is taken out.')
 
 
@@ -117,29 +117,27 @@ class ExemptionFile:
 class WaveFile:
     """A step of the roll-out: from a day on, networks are in a phase."""
 
-    name: str = setting(prose="What you call it.", example='"first lines"')
-    networks: tuple[str, ...] = setting(prose="Names of access networks.", example='["home"]')
-    phase: Phase = setting(prose="Their phase from that day on.", example='"observe"')
-    on: str = setting(prose="The first day of it.", example='"2027-02-01"', check=_day)
+    name: str = setting(prose="What you call it.", example="first lines")
+    networks: tuple[str, ...] = setting(prose="Names of access networks.", example=["home"])
+    phase: Phase = setting(prose="Their phase from that day on.", example="observe")
+    on: str = setting(prose="The first day of it.", example="2027-02-01", check=_day)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnnouncementFile:
     """A record that users were told. Without one, `enforce` is refused."""
 
-    networks: tuple[str, ...] = setting(prose="Names of access networks.", example='["home"]')
-    on: str = setting(prose="The day they were told.", example='"2027-01-10"', check=_day)
-    text: str = setting(
-        prose="What they were told: an address or reference.", example='"https://isp.example/notice/25"'
-    )
+    networks: tuple[str, ...] = setting(prose="Names of access networks.", example=["home"])
+    on: str = setting(prose="The day they were told.", example="2027-01-10", check=_day)
+    text: str = setting(prose="What they were told: an address or reference.", example="https://isp.example/notice/25")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExplainerFile:
     """Where port 25 is sent in the explain phase. An endpoint without host is this router itself."""
 
-    ipv4: Endpoint | None = setting(None, "For IPv4.", example='":2525"')
-    ipv6: Endpoint | None = setting(None, "For IPv6.", example='":2525"')
+    ipv4: Endpoint | None = setting(None, "For IPv4.", example=":2525")
+    ipv6: Endpoint | None = setting(None, "For IPv6.", example=":2525")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,14 +152,14 @@ class ReasonsFile:
 class PolicyFile:
     """A port 25 policy."""
 
-    version: int = setting(prose="Version of this format.", example="1", check=_version)
-    name: str = setting(prose="What you call this policy.", example='"Example Net"')
+    version: int = setting(prose="Version of this format.", example=1, check=_version)
+    name: str = setting(prose="What you call this policy.", example="Example Net")
     management: tuple[Network, ...] = setting(
         (), "Networks of your own staff and monitoring: always reachable, and never within an access network."
     )
     own_space: tuple[Network, ...] = setting((), "All of your address space, for networks with `own_space = true`.")
     exemptions_file: Path | None = setting(
-        None, "A CSV file of exemptions with the columns prefix, owner, reason, expires.", example='"exemptions.csv"'
+        None, "A CSV file of exemptions with the columns prefix, owner, reason, expires.", example="exemptions.csv"
     )
     source_check: SourceCheck = setting(
         SourceCheck.ROUTE,
