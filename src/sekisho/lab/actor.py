@@ -5,7 +5,8 @@ writes a JSON list of observations in the same order. Each is bounded in time by
 its argument it is instead a hundred mail servers that greet everybody and take no mail, until it is told to end.
 
 A task is an object with ``kind`` (a name in `KINDS`) and that function's arguments; an observation has ``outcome`` (one
-of the words in `OUTCOMES`), ``evidence`` (what was seen, one line) and ``seconds``.
+of the words in `OUTCOMES`), ``evidence`` (what was seen, one line), ``seconds``, and ``at`` (when it ended, by
+CLOCK_MONOTONIC, which all programs of a machine share).
 """
 
 from __future__ import annotations
@@ -226,6 +227,25 @@ def _is_connected(connection: socket.socket) -> bool:
     return True
 
 
+def until(address: str, port: int, seconds: float) -> Report:
+    """Connect anew every 50 ms until one connection is answered."""
+    begin = time.monotonic()
+    waiting: list[socket.socket] = []
+    try:
+        while time.monotonic() - begin < seconds:
+            connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+            waiting.append(connection)
+            connection.setblocking(False)
+            connection.connect_ex((address, port))
+            time.sleep(0.05)
+            if any(_is_connected(each) for each in waiting):
+                return "works", f"answered after {len(waiting)} attempts"
+    finally:
+        for connection in waiting:
+            connection.close()
+    return "dropped", f"{len(waiting)} attempts in {seconds:g} s"
+
+
 def retry(address: str, port: int, seconds: float, every: float) -> Report:
     """Try the same server again and again, as a mail client with a message in its outbox does."""
     begin, attempts, last = time.monotonic(), 0, ("failed", "")
@@ -245,6 +265,7 @@ KINDS: dict[str, Callable[..., Report]] = {
     "forge": forge,
     "spray": spray,
     "stream": stream,
+    "until": until,
     "retry": retry,
 }
 
@@ -276,7 +297,8 @@ def observe(task: dict[str, Any]) -> Observation:
     begin = time.monotonic()
     arguments = {name: value for name, value in task.items() if name != "kind"}
     outcome, evidence = _attempt(KINDS[task["kind"]], arguments)
-    return {"outcome": outcome, "evidence": evidence[:400], "seconds": round(time.monotonic() - begin, 3)}
+    ended = time.monotonic()
+    return {"outcome": outcome, "evidence": evidence[:400], "seconds": round(ended - begin, 3), "at": round(ended, 3)}
 
 
 async def sink(ports: tuple[int, ...] = (25,)) -> None:

@@ -30,7 +30,10 @@ def perform(lab: Lab, actor: str, tasks: Sequence[dict[str, object]]) -> list[Ob
         rows: list[dict[str, Any]] = json.loads(answer)
     except (LabFailed, ValueError) as error:
         return [Observation("failed", f"the actor failed: {error}".replace("\n", "; "), 0.0)] * len(tasks)
-    return [Observation(str(row["outcome"]), str(row["evidence"]), float(row["seconds"])) for row in rows]
+    return [
+        Observation(str(row["outcome"]), str(row["evidence"]), float(row["seconds"]), at=float(row["at"]))
+        for row in rows
+    ]
 
 
 class Arrivals:

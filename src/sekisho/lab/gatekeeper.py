@@ -11,6 +11,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import Any
 
@@ -22,11 +23,13 @@ from .processes import wait_for
 from .rollout import EXPLAINER_PORT, Rollout
 from .scenario import PATIENCE, ROLLOUTS, STRANGERS
 from .scorecard import Observation
-from .topology import BY_NAME, CROWD, EDGE, Host
+from .topology import BY_NAME, CROWD, EDGE, SERVER_NAMES, Host
 from .witness import testimony
 
 TABLES = ("inet sekisho_edge", "inet sekisho_count")
 COMMAND_SECONDS = 30.0
+HEAD_START = 1.5  # seconds for an actor to begin
+READ_EVERY = "5s"
 VERDICT_SECONDS = 60.0
 RECORD_SECONDS = 5.0
 TRIAL_SECONDS = 3
@@ -88,7 +91,7 @@ class Gatekeeper:
 
     def refused(self, name: str, words: str) -> Told:
         """Try to put the policy *name* into force: it must be refused with *words*, and the rules stay."""
-        before = self._rules()
+        before, old = self._rules(), self._policy.read_text(encoding="utf-8")
         self._write(ROLLOUTS[name])
         try:
             self._edge("apply")
@@ -96,12 +99,14 @@ class Gatekeeper:
             said = " ".join(str(error).splitlines()[1:])
         else:
             return False, "it was put into force", None
+        finally:
+            self._policy.write_text(old, encoding="utf-8")
         return words in said and self._rules() == before, said, None
 
     def report(self, *wanted: str) -> Told:
         """Ask who would be hit: the lines of *wanted*, both families, and nobody else."""
-        document = json.loads(self._edge("report", "--json"))
-        listed = {str(row["line"]) for row in document["lines"] if row["hit"]}
+        document = json.loads(self._edge("report", "--hit", "--json"))
+        listed = {str(row["line"]) for row in document["lines"]}
         expected = {line for name in wanted for line in lines_of(BY_NAME[name])}
         missing, strangers = sorted(expected - listed), sorted(listed - expected)
         evidence = f"{len(listed)} lines: {', '.join(sorted(listed))}"
@@ -111,7 +116,9 @@ class Gatekeeper:
 
     def explainer(self) -> Told:
         """Start the explainer."""
-        self._place.start("explainer", program("edge", "explainer", *self._options()))
+        self._place.start(
+            "explainer", program("edge", "explainer", *self._options(), "--hostname", SERVER_NAMES["mail"])
+        )
         seconds = self._place.wait_until_it_listens("explainer", EXPLAINER_PORT)
         return True, f"listens on port {EXPLAINER_PORT}", seconds
 
@@ -130,7 +137,7 @@ class Gatekeeper:
 
     def watcher(self) -> Told:
         """Start the watcher."""
-        self._place.start("watcher", program("edge", "watch", *self._options(), "--json"))
+        self._place.start("watcher", program("edge", "watch", *self._options(), "--json", "--every", READ_EVERY))
         return True, "watches", None
 
     def verdict(self, actor: str, kind: str) -> Told:
@@ -187,13 +194,22 @@ class Gatekeeper:
         return True, _first_line(self._edge("verify")), None
 
     def rollback(self, actor: str, outcome: str) -> Told:
-        """Go back one version, after which *actor* experiences *outcome*; the time is that of the command."""
-        started = time.monotonic()
-        said = self._edge("rollback")
-        commanded = time.monotonic() - started
+        """Go back one version; the time ends when *actor*, who tries all the while, gets through."""
+        task: dict[str, object] = {
+            "kind": "until",
+            "address": BY_NAME["msa"].four,
+            "port": 25,
+            "seconds": COMMAND_SECONDS,
+        }
+        with ThreadPoolExecutor(1) as pool:
+            trying = pool.submit(perform, self._lab, actor, [task])
+            time.sleep(HEAD_START)
+            started = time.monotonic()
+            said = self._edge("rollback")
+            through = trying.result()[0]
         seen = self._greet(actor)
-        well = all(each.outcome == outcome for each in seen)
-        return well, f"{_first_line(said)}; {actor}: {_outcomes(seen)}", commanded
+        well = through.outcome == "works" and all(each.outcome == outcome for each in seen)
+        return well, f"{_first_line(said)}; {actor}: {_outcomes(seen)}", max(0.0, through.at - started)
 
     def unconfirmed(self, name: str, actor: str, outcome: str, after: str) -> Told:
         """Apply the policy *name* on trial, confirm nothing: *actor* experiences *outcome*, and then *after* again."""

@@ -196,7 +196,7 @@ def _submit(target: str, port: int, login: str, sender: str, recipient: str, *, 
 ALWAYS = (*provider_works("rin"), *foreign_ports_work("aoi"), *own_servers_work())
 """What works before, during and after the blocking."""
 
-WATCHED = 36.0
+WATCHED = 30.0
 """Seconds for which the infected host and the misconfigured client act under the watcher's eyes."""
 
 INFECTED = Expectation(

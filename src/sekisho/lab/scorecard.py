@@ -17,12 +17,14 @@ class Observation:
         evidence: what was seen, in one line.
         seconds: how long it took.
         arrived: seconds until the message was found where it was to arrive; None when it was not, or none was sent.
+        at: when it ended, by the clock that all programs of a machine share (CLOCK_MONOTONIC).
     """
 
     outcome: str
     evidence: str
     seconds: float
     arrived: float | None = None
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
