@@ -26,7 +26,7 @@ def policy() -> Policy:
     return load_policy(EXAMPLE, today=date(2026, 12, 1))
 
 
-def listing(name: str, *elements: tuple[Sequence[str | int], int, int]) -> str:
+def listing(name: str, *elements: tuple[Sequence[object], int, int]) -> str:
     """As nft 1.0.6 writes it: key, packets, seconds left."""
     rows = [
         {"elem": {"val": {"concat": key}, "expires": left, "counter": {"packets": packets, "bytes": packets * 60}}}
