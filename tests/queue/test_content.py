@@ -107,10 +107,10 @@ def test_a_disk_that_refuses_is_remembered_until_the_commit(
 ) -> None:
     content = writer(tmp_path)
 
-    def refuse(descriptor: int, octets: bytes) -> int:
+    def refuse(descriptor: int, parts: list[bytes]) -> int:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(os, "write", refuse)
+    monkeypatch.setattr(os, "writev", refuse)
     for _ in range(40):
         content.write(b"x" * 16_384)
     with pytest.raises(SpoolError) as caught:
@@ -118,6 +118,24 @@ def test_a_disk_that_refuses_is_remembered_until_the_commit(
     assert type(caught.value) is kind
     content.discard()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_takes_only_a_part_of_a_write_is_given_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = writer(tmp_path)
+    write_all = os.writev
+    monkeypatch.setattr(os, "writev", lambda descriptor, parts: write_all(descriptor, [parts[0][:1000]]))
+    octets = bytes(range(256)) * 4096
+    for at in range(0, len(octets), 1024):
+        content.write(octets[at : at + 1024])
+    described = content.finish_file()
+    content.sync_file()
+    assert content.path is not None
+    verify_file(content.path, len(octets), described)
+    handle = ContentHandle(len(octets), None, content.path, described.start)
+    assert b"".join(handle.chunks()) == octets
+    content.discard()
 
 
 def test_a_file_that_cannot_be_synced_is_not_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sekisho.smtp import replies
-from sekisho.smtp.data import ChunkReader, DotReader
+from sekisho.smtp.data import ChunkReader, DotReader, find_dotted_line
 
 PIECES = st.lists(
     st.sampled_from([b"\r", b"\n", b".", b"\r\n", b"\r\n.", b"\r\n..", b"\0", b"a", b"text", b".\r\n"]), max_size=14
@@ -130,3 +130,19 @@ def test_a_cr_at_the_end_of_one_chunk_meets_its_lf_in_the_next() -> None:
     assert reader.feed(b"a\r", last=False) + reader.feed(b"\nb\r\n", last=True) == b"a\r\nb\r\n"
     assert reader.refusal is None
     assert ChunkReader(100).feed(b"a\r", last=True) == b""
+
+
+@given(octets=PIECES, dots=st.integers(0, 40))
+def test_a_dotted_line_is_found_where_it_is_behind_however_many_dots(octets: bytes, dots: int) -> None:
+    data = b"." * dots + octets
+    assert find_dotted_line(data) == data.find(b"\r\n.")
+
+
+@given(octets=PIECES)
+def test_content_is_impure_exactly_when_cr_or_lf_stand_alone_or_nul_is_in_it(octets: bytes) -> None:
+    """RFC 5321 §2.3.8: "Conforming implementations MUST NOT recognize or generate any other character sequence"."""
+    line_ends = octets.count(b"\r\n")
+    pure = octets.count(b"\r") == octets.count(b"\n") == line_ends and b"\0" not in octets
+    reader = ChunkReader(1000)
+    reader.feed(octets, last=True)
+    assert (reader.refusal is None) is pure

@@ -27,6 +27,7 @@ __all__ = ["FULL_ERRORS", "ContentHandle", "ContentWriter", "FileContent", "Memo
 HEAD = 65536  # octets kept in memory of content that goes to a file; header checks need no more
 RESERVE = 65536  # octets the head may grow by
 FLUSH = 262144  # octets collected before a write; fewer, larger system calls
+MOST_PARTS = 512  # in one writev(2): Linux takes 1024
 MEMORY_BOUND = 64 * 1024 * 1024  # octets of all arriving content in memory; past it, content over HEAD goes to files
 
 FULL_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -170,7 +171,7 @@ class ContentWriter:
         if self._tail:
             self._flush_tail()
         start = RESERVE + HEAD - len(head)
-        self._attempt(lambda: self._write_all(head, start))
+        self._attempt(lambda: self._write_head(head, start))
         if self.failure is not None:
             raise self.failure
         described = FileContent(start, len(head), zlib.crc32(head), self._tail_checksum)
@@ -214,18 +215,25 @@ class ContentWriter:
             self._flush_tail()
 
     def _flush_tail(self) -> None:
-        octets = b"".join(self._tail)
+        parts = self._tail
         self._tail, self._tail_size = [], 0
-        self._attempt(lambda: self._write_all(octets, None))
+        self._attempt(lambda: self._write_parts(parts))
 
-    def _write_all(self, octets: bytes, at: int | None) -> None:
+    def _write_parts(self, parts: list[bytes]) -> None:
+        """Write *parts* on from the last write, without joining them."""
+        for first in range(0, len(parts), MOST_PARTS):
+            group = parts[first : first + MOST_PARTS]
+            written = os.writev(self._descriptor, group)
+            if written < sum(map(len, group)):  # a full disk, most likely: the next write says so
+                rest = memoryview(b"".join(group))[written:]
+                while rest:
+                    rest = rest[os.write(self._descriptor, rest) :]
+
+    def _write_head(self, octets: bytes, at: int) -> None:
         view = memoryview(octets)
         while view:
-            if at is None:
-                written = os.write(self._descriptor, view)
-            else:
-                written = os.pwrite(self._descriptor, view, at)
-                at += written
+            written = os.pwrite(self._descriptor, view, at)
+            at += written
             view = view[written:]
 
     def _attempt(self, step: Callable[[], None]) -> None:

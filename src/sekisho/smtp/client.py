@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from .address import Mailbox
+from .data import find_dotted_line
 from .failures import RemoteProtocolError
 from .replies import Reply
 
@@ -251,7 +252,7 @@ def _one_line(command: bytes) -> bytes:
 
 def stuffed(content: bytes) -> bytes:
     """Return *content* dot-stuffed, ended with CRLF, and closed with the final dot (RFC 5321 §4.5.2)."""
-    if b"\r\n." in content:
+    if find_dotted_line(content) >= 0:
         content = content.replace(b"\r\n.", b"\r\n..")
     opening = b"." if content.startswith(b".") else b""
     closing = b".\r\n" if not content or content.endswith(b"\r\n") else b"\r\n.\r\n"
@@ -273,7 +274,7 @@ class DotStuffer:
         tail = self._tail
         self._tail = (tail + octets[-2:])[-2:]
         joined = tail + octets
-        if b"\r\n." in joined:
+        if find_dotted_line(joined) >= 0:
             joined = joined.replace(b"\r\n.", b"\r\n..")
         return joined[2:]
 
