@@ -274,7 +274,7 @@ def test_the_wal_is_moved_into_the_database_while_mail_comes_in(
             await asyncio.sleep(0.05)
             queue._commits._grown = 1
             queue._commits.checkpoint_if_idle()
-            assert (await queue.stats()).messages == 240
+            assert (await queue.stats()).messages == 480
 
     run(main())
 
