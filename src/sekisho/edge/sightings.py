@@ -11,7 +11,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
-__all__ = ["Kind", "Sighting", "SightingError", "line_key"]
+__all__ = ["Kind", "Sighting", "SightingError"]
 
 MAX_TEXT: Final = 255  # octets of a line key or network name read back
 
@@ -36,7 +36,7 @@ class Sighting:
     """Some packets of one line towards one destination.
 
     Fields:
-        line: subscriber key, see `line_key`.
+        line: subscriber key, as `Policy.line_of` makes it.
         network: name of the access network in the policy.
         destination: where the line wanted to go, before any redirection.
         at: when the last of them was seen, UTC seconds since the epoch.
@@ -96,26 +96,3 @@ class Sighting:
         if len(sighting.line) > MAX_TEXT or len(sighting.network) > MAX_TEXT:
             raise SightingError("the name of the line or of the network is too long")
         return sighting
-
-
-def line_key(
-    source: IPv4Address | IPv6Address, port: int = 0, *, delegated_prefix: int = 56, shared_ports: int | None = None
-) -> str:
-    """Name the subscriber behind a source address.
-
-    IPv6 is folded to the delegated prefix (`2001:db8:0:100::/56`); IPv4 is the address (`192.0.2.7`), and behind
-    address sharing the address with the block of ports that holds *port* (`203.0.113.9:4096-5119`).
-
-    Args:
-        delegated_prefix: length of the prefix that one line is given.
-        shared_ports: ports of one subscriber when addresses are shared; None when an address is a line.
-    """
-    if isinstance(source, IPv6Address):
-        if source.ipv4_mapped is None:
-            spare = 128 - delegated_prefix
-            return f"{IPv6Address(int(source) >> spare << spare)}/{delegated_prefix}"
-        source = source.ipv4_mapped
-    if shared_ports is None:
-        return str(source)
-    first = port - port % shared_ports
-    return f"{source}:{first}-{min(first + shared_ports - 1, 65535)}"

@@ -79,7 +79,7 @@ class WatcherSettings:
         check=at_least(100),
     )
     new_destinations_per_minute: int = setting(
-        20,
+        16,
         "Destinations new to a line within a minute from which on it is called worm-like.",
         check=at_least(5),
     )
@@ -577,9 +577,8 @@ def _rendered(name: str, line: _Line) -> str:
             "line": name,
             "network": line.network,
             "times": times,
-            "slots": [
-                f"{slots:x}" for slots in (line.minute, line.minute_new, line.hour_attempts, line.hour, line.day)
-            ],
+            "slots": [f"{counts:x}" for counts in (line.minute, line.minute_new, line.hour_attempts)],
+            "maps": [_sparse(line.hour), _sparse(line.day)],
             "active": [f"{line.minutes:x}", f"{line.hours:x}"],
             "sums": [line.attempts, line.packets],
             "favorites": [base64.b64encode(line.favorites.octets).decode("ascii"), line.favorites.exact],
@@ -602,11 +601,12 @@ def _read(text: str) -> tuple[str, _Line]:
         raise ValueError("no times")
     line = _Line(network, times[0])
     line.first, line.last, line.since, line.worm_from, line.worm_at, line.server_since, line.rank_at = times
-    minute, minute_new, hour_attempts, hour, day = row["slots"]
+    minute, minute_new, hour_attempts = row["slots"]
     line.minute, line.minute_new, line.hour_attempts = (
-        _slots(text, COUNT_BITS) for text in (minute, minute_new, hour_attempts)
+        int(text, 16) & ((1 << 3 * COUNT_BITS) - 1) for text in (minute, minute_new, hour_attempts)
     )
-    line.hour, line.day = _slots(hour, BITS), _slots(day, BITS)
+    hour, day = row["maps"]
+    line.hour, line.day = _bitmap(hour), _bitmap(day)
     minutes, hours = row["active"]
     line.minutes, line.hours = int(minutes, 16) & _MINUTES_MASK, int(hours, 16) & _HOURS_MASK
     line.attempts, line.packets = sums = [float(number) for number in row["sums"]]
@@ -619,5 +619,21 @@ def _read(text: str) -> tuple[str, _Line]:
     return name, line
 
 
-def _slots(text: str, bits: int) -> int:
-    return int(text, 16) & ((1 << 3 * bits) - 1)
+def _sparse(bitmap: int) -> str | list[int]:
+    """Write a bitmap: the numbers of its bits while they are few, else hexadecimal."""
+    if bitmap.bit_count() > 64:
+        return f"{bitmap:x}"
+    bits = []
+    while bitmap:
+        lowest = bitmap & -bitmap
+        bits.append(lowest.bit_length() - 1)
+        bitmap ^= lowest
+    return bits
+
+
+def _bitmap(written: str | list[int]) -> int:
+    if isinstance(written, str):
+        bitmap = int(written, 16)
+    else:
+        bitmap = sum(1 << bit for bit in set(written) if 0 <= bit < 3 * BITS)
+    return bitmap & ((1 << 3 * BITS) - 1)
