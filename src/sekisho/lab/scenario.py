@@ -16,7 +16,7 @@ from .topology import AOI, BY_NAME, FOREIGN_DOMAIN, OFFICE_DOMAIN, RIN, SERVER_N
 FRIEND = f"friend@{FOREIGN_DOMAIN}"
 CLERK = f"clerk@{OFFICE_DOMAIN}"
 
-PATIENCE = 3.0
+PATIENCE = 2.5
 """Seconds until a connection without an answer counts as dropped: the kernel has repeated its request once by then."""
 
 WELL = Wanted()
@@ -380,7 +380,7 @@ DAY = (
             Measurement(
                 words="operator: rolls back; the second wave is explained to again",
                 name="rollback",
-                arguments=("ken", "explained"),
+                arguments=("second wave", "ken", EXPLAINED, "1"),
                 wanted=Wanted(within=1.0),
             ),
             Measurement(
