@@ -23,13 +23,12 @@ from sekisho.edge.codes import CodeBook, Codes
 from sekisho.edge.explainer import (
     Explainer,
     ExplainerSettings,
-    Gettable,
     bind,
     greeting,
     identify_by,
-    original_destination,
     run_explainer,
 )
+from sekisho.edge.original import Gettable, original_destination
 from sekisho.edge.policy import AccessNetwork, Policy
 from sekisho.edge.policy import Explainer as ExplainerPorts
 from sekisho.edge.sightings import Kind, Sighting

@@ -23,24 +23,22 @@ import logging
 import resource
 import signal
 import socket
-import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import Final, Literal, Protocol, cast
+from typing import Final, Literal
 
 from sekisho.config import Duration, Endpoint, between, setting
-from sekisho.net.tls import is_client_hello
-from sekisho.smtp import Reply, replies
-from sekisho.smtp.commands import HTTP_VERBS
+from sekisho.smtp import Reply
 from sekisho.store import write_atomically
 from sekisho.telemetry import EventLog
 from sekisho.text import say
 
-from .codes import MAX_NAME, CodeBook, Codes, Explained, load_key
+from .codes import CodeBook, Codes, Explained, load_key
+from .conversation import LINGER, Conversation
 from .feed import SightingSender
+from .original import Address, OriginalDestination, original_destination, plain_address
 from .policy import Policy
 from .sightings import Kind, Sighting
 
@@ -56,23 +54,14 @@ __all__ = [
     "run_explainer",
 ]
 
-Address = IPv4Address | IPv6Address
-
 BACKLOG: Final = 4096
 SWEEP_EVERY: Final = 1.0  # seconds
-LINGER: Final = 2.0  # seconds for the peer to take the last words before the socket is closed
 SAVE_EVERY: Final = 60.0  # seconds
-MAX_LINE: Final = 512  # octets, RFC 5321 §4.5.3.1.4
-MAX_IGNORED: Final = 4096  # octets taken from a peer that goes on after the end
 SPARE_FILES: Final = 64
 TOLD_LINES: Final = 100_000
 UNKNOWN_NETWORK: Final = "unknown"
 BOOK_FILE: Final = "explained.jsonl"
 
-SO_ORIGINAL_DST: Final = 80  # linux/netfilter_ipv4.h; IP6T_SO_ORIGINAL_DST is the same number
-_IN4: Final = struct.Struct("!2xH4s8x")
-_IN6: Final = struct.Struct("!2xH4x16s4x")
-_HTTP: Final = frozenset(f"{verb} "[:4].encode() for verb in HTTP_VERBS)
 
 try:
     import uvloop
@@ -83,18 +72,6 @@ except ImportError:  # a platform without uvloop: more memory, and the same othe
 
 log = logging.getLogger(__name__)
 
-
-class Gettable(Protocol):
-    """What `OriginalDestination` needs of a socket."""
-
-    @property
-    def family(self) -> int: ...
-    def getsockopt(self, level: int, option: int, size: int, /) -> bytes: ...
-    def getsockname(self) -> tuple[str, int]: ...
-
-
-OriginalDestination = Callable[[Gettable], Address]
-"""Where a redirected connection wanted to go. A port: tests and other ways of redirecting bring their own."""
 
 Identify = Callable[[Address, int], tuple[str, str]]
 """Line and network of a source address and port."""
@@ -149,17 +126,6 @@ class ExplainerCounts:
     names: int = 0
     cut: int = 0
     open: int = 0
-
-
-def original_destination(connection: Gettable) -> Address:
-    """Ask the kernel where a connection redirected by netfilter wanted to go; its own address when it was not."""
-    with contextlib.suppress(OSError):
-        if connection.family == socket.AF_INET:
-            _, packed = _IN4.unpack(connection.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, _IN4.size))
-            return IPv4Address(packed)
-        _, packed = _IN6.unpack(connection.getsockopt(socket.IPPROTO_IPV6, SO_ORIGINAL_DST, _IN6.size))
-        return IPv6Address(packed)
-    return _plain(connection.getsockname()[0])
 
 
 def greeting(link: str, languages: Sequence[str], reasons: dict[str, str]) -> Reply:
@@ -289,7 +255,7 @@ class Explainer:
         peer = transport.get_extra_info("peername")
         if not peer:
             return None  # gone already
-        source = _plain(peer[0])
+        source = plain_address(peer[0])
         line, network = self._identify(source, peer[1])
         destination = self._original(transport.get_extra_info("socket"))
         sighting = Sighting(line, network, destination, self._now(), kind=Kind.EXPLAINED)
@@ -359,121 +325,6 @@ class Explainer:
             connection.expire(now)
         self.counts.open = len(self._connections)
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP_EVERY, self._sweep)
-
-
-class Conversation(asyncio.Protocol):
-    """One connection."""
-
-    __slots__ = (
-        "_explainer",
-        "_greeting",
-        "_ignored",
-        "_introduced",
-        "_over",
-        "_transport",
-        "_unended",
-        "crowded",
-        "deadline",
-        "entry",
-    )
-
-    def __init__(self, explainer: Explainer) -> None:
-        self._explainer = explainer
-        self._transport: asyncio.Transport | None = None
-        self._greeting = b""
-        self._unended = b""  # the beginning of a line
-        self._introduced = False  # EHLO was heard
-        self._ignored = 0
-        self._over = False
-        self.entry: Explained | None = None
-        self.crowded = False
-        self.deadline = explainer.clock() + explainer.wait
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet with the refusal."""
-        self._transport = cast("asyncio.Transport", transport)
-        try:
-            wire = self._explainer.admit(self, self._transport)
-        except Exception:
-            log.exception("a connection could not be explained")
-            wire = None
-        if wire is None:
-            self._transport.abort()
-            return
-        self._greeting = wire
-        self._transport.write(wire)
-        if self.crowded:
-            self._finish()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """Count the connection out."""
-        self._transport = None
-        self._explainer.dismiss(self)
-
-    def data_received(self, data: bytes) -> None:
-        """Read one EHLO, and refuse all else."""
-        if self._over or self._transport is None:
-            self._ignored += len(data)
-            if self._ignored > MAX_IGNORED:
-                self.abort()
-            return
-        heard = self._unended + data[: MAX_LINE + 1 - len(self._unended)]
-        if heard[:4].upper() in _HTTP or is_client_hello(heard):
-            self._explainer.counts.cut += 1
-            self.abort()
-            return
-        line, end, rest = heard.partition(b"\n")
-        if not end and len(heard) <= MAX_LINE:
-            self._unended = heard
-            return
-        self._unended = b""
-        self._answer(line.rstrip(b"\r"))
-        if rest and not self._over:  # what comes without waiting for the answer is not worth a second look
-            self._finish()
-
-    def eof_received(self) -> bool:
-        """Close: the peer has said what it had to say."""
-        return False
-
-    def expire(self, now: float) -> None:
-        """End the connection: its time is over. A second call closes it hard."""
-        if self._over:
-            self.abort()
-        else:
-            self._finish()
-
-    def abort(self) -> None:
-        """Close at once."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _answer(self, line: bytes) -> None:
-        assert self._transport is not None
-        verb = line[:5].upper().strip()
-        if verb == b"QUIT":
-            self._transport.write(replies.BYE.wire)
-            self._finish()
-            return
-        self._transport.write(self._greeting)
-        if verb in (b"EHLO", b"HELO") and not self._introduced:
-            # RFC 5321 §3.1 has the server wait for QUIT after 554; it may still come, until the time is over.
-            if self.entry is not None and (name := _name(line[5:])):
-                self._explainer.named(self.entry, name)
-            self._introduced = True
-            return
-        self._finish()
-
-    def _finish(self) -> None:
-        """Send what is due, then wait a moment: closing over unread octets would reset the peer before it reads."""
-        self._over = True
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            return
-        self.deadline = self._explainer.clock() + LINGER
-        try:
-            transport.write_eof()
-        except (OSError, RuntimeError):
-            transport.abort()
 
 
 def bind(endpoints: Sequence[Endpoint]) -> list[socket.socket]:
@@ -636,14 +487,3 @@ def _allow_files(wanted: int) -> None:
 def _where(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
     return str(Endpoint(host, port))
-
-
-def _name(octets: bytes) -> str:
-    """Return what a mail program calls itself, without anything that could be more than a name."""
-    text = octets.strip().decode("ascii", "replace")[:MAX_NAME]
-    return "".join(character if character.isalnum() or character in ".-_:[]" else "?" for character in text)
-
-
-def _plain(text: str) -> Address:
-    address = ip_address(text.partition("%")[0])
-    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
