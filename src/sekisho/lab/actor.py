@@ -121,7 +121,7 @@ def submit(
 
 
 def pop(address: str, port: int, seconds: float, login: str, password: str) -> Report:
-    """Look into the mailbox by POP3 (RFC 1939)."""
+    """Look into the mailbox by POP3."""
     client = poplib.POP3(address, port, timeout=seconds)
     client.user(login)
     client.pass_(password)

@@ -1,8 +1,8 @@
 """The rehearsed provider as data: who is there, under which addresses, behind which router.
 
 Every line is a point-to-point link, as PPPoE and IPoE lines are: the router knows the subscriber's address and
-delegated prefix by the interface. All addresses are of the ranges set aside for documentation (RFC 5737, RFC 3849) and
-for address sharing (RFC 6598), and exist only inside the lab's namespaces.
+delegated prefix by the interface. All addresses are of the ranges set aside for documentation and for address sharing,
+and exist only inside the lab's namespaces.
 """
 
 from __future__ import annotations
