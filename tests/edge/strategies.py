@@ -123,7 +123,7 @@ def prefixes_of(policy: Policy) -> list[Prefix]:
 def packets(draw: st.DrawFn, policy: Policy) -> Packet:
     """A packet at, or one address beside, a boundary of something in *policy*; most often towards port 25."""
     family = draw(st.sampled_from((4, 6)))
-    edges = {1, ip_address("192.0.2.1" if family == 4 else "2001:db8:ffff::1").__int__()}
+    edges = {int(ip_address("192.0.2.1" if family == 4 else "2001:db8:ffff::1:1"))}
     for prefix in prefixes_of(policy):
         if prefix.family == family:
             edges |= {prefix.first - 1, prefix.first, prefix.first + 1, prefix.last, prefix.last + 1}
@@ -138,5 +138,6 @@ def packets(draw: st.DrawFn, policy: Policy) -> Packet:
         syn_ack=draw(st.booleans()),
         later_fragment=draw(st.sampled_from((False, False, False, True))),
         route_back=draw(st.booleans()),
+        unplaced=draw(st.booleans()),
         mark=draw(st.integers(0, 15)),
     )

@@ -109,7 +109,8 @@ def test_every_mutation_is_found_with_a_packet_that_shows_it_or_makes_no_differe
         problems = prove(policy, mutant, day)
         if problems:
             found.append(what)
-            assert all(p.packet is None or not agrees(model, mutant, p.packet) for p in problems), what
+            shown = [p.packet for p in problems if p.packet is not None and "touched" not in p.text]
+            assert not any(agrees(model, mutant, packet) for packet in shown), what
         else:
             assert all(agrees(model, mutant, packet) for packet in packets), what
     for what in ("classify without rule 0", "verdict without rule 0", "net_n_campus without rule 2", "line_0 without"):

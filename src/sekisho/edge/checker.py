@@ -23,7 +23,7 @@ from typing import Final
 from .model import Fate, Model, Packet, Verdict, covers
 from .policy import PORT, UNTOUCHED_PORTS, Policy
 from .prefix import BITS, Prefix, address_of
-from .ruleset import CLASSIFY, EXPLAIN, VERDICT, Mark, Outcome, Ruleset, follow
+from .ruleset import CLASSIFY, EXPLAIN, UNPLACED, VERDICT, Chain, Mark, Outcome, Ruleset, Unplaced, follow
 
 __all__ = ["Problem", "prove"]
 
@@ -77,15 +77,23 @@ def _shape(policy: Policy, ruleset: Ruleset) -> Iterator[Problem]:
                 break
             end = last
     places = {chain.priority: chain for chain in ruleset.chains if chain.priority is not None}
-    if set(places) - {CLASSIFY, VERDICT, EXPLAIN} or len(places) != sum(c.priority is not None for c in ruleset.chains):
+    if set(places) - {CLASSIFY, VERDICT, EXPLAIN, UNPLACED} or len(places) != sum(
+        c.priority is not None for c in ruleset.chains
+    ):
         yield Problem("a chain hangs where none is expected")
     for priority, chain in places.items():
         if chain.translates is not (priority == EXPLAIN):
             yield Problem(f"chain {chain.name} has the wrong type for its place")
+    if EXPLAIN not in places and any(_is_tracked(chain) for chain in ruleset.chains):
+        yield Problem("connections are tracked though nothing is explained")
     if len(ruleset.by_name) != len(ruleset.chains):
         yield Problem("two chains have one name")
     if ruleset.mark_shift != policy.mark_shift:
         yield Problem("the rules use other mark bits than the policy says")
+
+
+def _is_tracked(chain: Chain) -> bool:
+    return any(isinstance(match, Unplaced) for rule in chain.rules for match in rule.matches)
 
 
 def _folds(model: Model, ruleset: Ruleset) -> Iterator[Problem]:
@@ -135,6 +143,7 @@ class _Universe:
             "dport": _all(self.dports),
             "syn_ack": 0b11,
             "route_back": 0b11,
+            "unplaced": 0b11,
             "mark": _all(self.marks),
         }
 
@@ -153,6 +162,7 @@ class _Universe:
             dport=self.dports[_lowest(region["dport"])],
             syn_ack=_lowest(region["syn_ack"]) == 1,
             route_back=_lowest(region["route_back"]) == 1,
+            unplaced=_lowest(region["unplaced"]) == 1,
             mark=self.marks[_lowest(region["mark"])],
         )
 
@@ -259,6 +269,9 @@ class _RegionFacts:
     def tcp(self) -> bool:
         return self.ask("payload", _TCP)
 
+    def later_fragment(self) -> bool:
+        return self.ask("payload", _LATER)
+
     def family(self) -> int:
         return 4 if self.ask("family", 1) else 6
 
@@ -291,6 +304,9 @@ class _RegionFacts:
 
     def route_back(self) -> bool:
         return self.ask("route_back", 0b10)
+
+    def unplaced(self) -> bool:
+        return self.ask("unplaced", 0b10)
 
     def marked(self, mark: Mark) -> bool:
         return self.ask("mark", 1 << mark)

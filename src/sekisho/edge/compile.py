@@ -8,6 +8,7 @@ The way of a packet through the rules, all on prerouting, before any routing or 
                       A counter that is full counts no more; the verdict, in a chain of its own, does not notice.
     verdict  (-288)   drops or rejects by the mark, and clears it: nothing of it is left for routing or for others.
     explain  (-101)   translates port 25 of networks in that phase; only then is there connection tracking at all.
+    unplaced (-99)    drops of these what could not be translated: a SYN+FIN would else get past the explainer.
 
 Everything else passes each chain after one or two comparisons.
 """
@@ -38,6 +39,7 @@ from .render import (
 from .ruleset import (
     CLASSIFY,
     EXPLAIN,
+    UNPLACED,
     VERDICT,
     Action,
     AddressMap,
@@ -49,6 +51,7 @@ from .ruleset import (
     EnteredBy,
     Fold,
     Jump,
+    LaterFragment,
     Mark,
     Marked,
     Match,
@@ -63,6 +66,7 @@ from .ruleset import (
     Sample,
     SetMark,
     SynAck,
+    Unplaced,
     Within,
 )
 
@@ -85,6 +89,7 @@ SAMPLE_PREFIX: Final = "sekisho"
 
 _TO_25: Final = Ports(destination=PORT)
 _FROM_25: Final = Ports(source=PORT)
+_NOT_OURS: Final = Rule((LaterFragment(),), Return())
 _MARKS: Final = {Phase.OBSERVE: Mark.OBSERVED, Phase.EXPLAIN: Mark.EXPLAINED}
 _RETURN_MARKS: Final = {
     Phase.OBSERVE: Mark.RETURN_SEEN,
@@ -162,7 +167,7 @@ class _Compiler:
         """A group of interfaces with the same networks: whose line is it?"""
         chain = f"line_{number}"
         targets = {n.name: _chain("net", n) if self._is_restricted(n) else "pass" for n in networks}
-        rules = [Rule((), SetMark(Mark.NONE))]
+        rules = [_NOT_OURS, Rule((), SetMark(Mark.NONE))]
         rules += [Rule((), BySource(name)) for name in self._map(f"sources_{number}", networks, targets)]
         stray = self._stray(networks)
         if stray is not Mark.NONE:
@@ -232,7 +237,7 @@ class _Compiler:
         """SYN+ACK from port 25 outside: towards a line that may not have sent the SYN?"""
         targets = {network.name: _chain("back", network) for network in networks}
         maps = list(self._map("returns", tuple(networks), targets))
-        self.chains.append(Chain("returns", tuple(Rule((), ByDestination(name)) for name in maps)))
+        self.chains.append(Chain("returns", (_NOT_OURS, *(Rule((), ByDestination(name)) for name in maps))))
         for network in networks:
             rules = [Rule((), SetMark(Mark.NONE))]
             rules += [Rule((Within(True, name),), Return()) for name in self._allowed(network)]
@@ -269,24 +274,28 @@ class _Compiler:
             (Mark.RETURN_DROPPED, Drop()),
         ]
         settled = [Rule((Marked(mark),), action) for mark, action in endings]
-        self.chains.append(Chain("settle", (*settled, Rule((), SetMark(Mark.NONE)))))
+        self.chains.append(Chain("settle", (_NOT_OURS, *settled, Rule((), SetMark(Mark.NONE)))))
 
     def _explain(self, groups: list[tuple[tuple[str, ...], tuple[AccessNetwork, ...]]]) -> None:
         """Asks once more, since by now the mark is cleared: nothing that is not translated may carry it."""
         self.chains.append(Chain("explain", (Rule((_TO_25,), ByInterface("explained")),), EXPLAIN, translates=True))
+        self.chains.append(Chain("unplaced", (Rule((_TO_25, Unplaced()), ByInterface("untold")),), UNPLACED))
         explained: dict[str, AccessNetwork] = {}
         for number, (interfaces, networks) in enumerate(groups):
             here = tuple(n for n in networks if self._is_restricted(n) and self.phases[n.name] is Phase.EXPLAIN)
             if not here:
                 continue
             explained |= {network.name: network for network in here}
-            targets = {network.name: _chain("explain", network) for network in here}
-            rules = tuple(Rule((), BySource(name)) for name in self._map(f"explained_{number}", here, targets))
-            self.interface_maps.setdefault("explained", {}).update(dict.fromkeys(interfaces, f"explain_{number}"))
-            self.chains.append(Chain(f"explain_{number}", rules))
+            for stem, map_name in (("explain", "explained"), ("untold", "untold")):
+                targets = {network.name: _chain(stem, network) for network in here}
+                maps = self._map(f"{map_name}_{number}", here, targets)
+                rules = (_NOT_OURS, *(Rule((), BySource(name)) for name in maps))
+                self.interface_maps.setdefault(map_name, {}).update(dict.fromkeys(interfaces, f"{stem}_{number}"))
+                self.chains.append(Chain(f"{stem}_{number}", rules))
         for network in explained.values():
-            rules = tuple(self._permissions(network)) + tuple(self._redirects())
-            self.chains.append(Chain(_chain("explain", network), rules))
+            may = tuple(self._permissions(network))
+            self.chains.append(Chain(_chain("explain", network), may + tuple(self._redirects())))
+            self.chains.append(Chain(_chain("untold", network), (*may, Rule((), Drop()))))
 
     def _redirects(self) -> Iterator[Rule]:
         for family, endpoint in ((4, self.policy.explainer.ipv4), (6, self.policy.explainer.ipv6)):

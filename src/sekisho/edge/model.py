@@ -27,8 +27,9 @@ class Packet:
         iif: name of the interface it came in by.
         protocol: "tcp", or any other.
         syn_ack: SYN and ACK are both set.
-        later_fragment: not the first one, so its ports are not in sight.
+        later_fragment: not the first one; `sport` and `dport` are then what its content has in their place.
         route_back: the route to its source leaves by `iif`.
+        unplaced: connection tracking, where it is on, cannot tell its connection: no SYN, a wrong checksum.
         mark: the four mark bits that the rules use, as the packet came.
     """
 
@@ -41,6 +42,7 @@ class Packet:
     syn_ack: bool = False
     later_fragment: bool = False
     route_back: bool = True
+    unplaced: bool = False
     mark: int = 0
 
     @property
@@ -49,7 +51,7 @@ class Packet:
 
 
 class Fate(StrEnum):
-    """Where a packet goes."""
+    """Where a packet goes. EXPLAIN: to the explainer, or nowhere when its connection cannot be told."""
 
     PASS = "pass"  # noqa: S105  # no password
     DROP = "drop"
@@ -196,6 +198,9 @@ class PacketFacts:
     def tcp(self) -> bool:
         return self.packet.protocol == "tcp" and not self.packet.later_fragment
 
+    def later_fragment(self) -> bool:
+        return self.packet.protocol == "tcp" and self.packet.later_fragment
+
     def family(self) -> int:
         return self.packet.family
 
@@ -219,6 +224,9 @@ class PacketFacts:
 
     def route_back(self) -> bool:
         return self.packet.route_back
+
+    def unplaced(self) -> bool:
+        return self.packet.unplaced
 
     def marked(self, mark: Mark) -> bool:
         return self.packet.mark == mark

@@ -27,6 +27,7 @@ from .ruleset import (
     EnteredBy,
     Fold,
     Jump,
+    LaterFragment,
     Mark,
     Marked,
     Match,
@@ -41,6 +42,7 @@ from .ruleset import (
     Sample,
     SetMark,
     SynAck,
+    Unplaced,
     Within,
 )
 
@@ -88,6 +90,7 @@ COUNTERS: Final[Mapping[str, tuple[str, int, str]]] = {  # type of key, size, ti
 """The sets of the count table. They never change shape, so that a new policy keeps what was counted."""
 
 PER_LINE: Final = 16
+_LATER_FRAGMENT: Final = "ip frag-off & 0x1fff != 0"
 _INTERFACE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,14}\*?")  # IFNAMSIZ is 16 octets with the final NUL
 _WORD: Final = re.compile(r"[a-z][a-z0-9_]{0,60}")
 _PREFIX: Final = re.compile(r"[a-z][a-z0-9:-]{0,100}")
@@ -177,6 +180,10 @@ def _match(match: Match, ruleset: Ruleset) -> str:
         return f"{family} {'saddr' if match.is_source else 'daddr'} @{_word(match.group)}"
     if isinstance(match, RouteBack):
         return "fib saddr . iif oif exists"
+    if isinstance(match, LaterFragment):
+        return _LATER_FRAGMENT
+    if isinstance(match, Unplaced):
+        return "ct state { invalid, untracked }"
     if isinstance(match, Marked):
         return _marked(match.mark, ruleset.mark_shift)
     if isinstance(match, OfFamily):
@@ -261,6 +268,7 @@ def _dispatch(ruleset: Ruleset) -> Iterator[str]:
 
 def _line_rules(folds: tuple[Fold, ...]) -> Iterator[str]:
     """Packets first. Then, unless this is one of an attempt under way, the attempt."""
+    yield f"{_LATER_FRAGMENT} return"
     for fold in folds:
         yield f"{_fold_match(fold)} update @{PACKETS[fold.family]} {{ {_fold_key(fold)} counter }}"
     yield f"ip saddr . ip daddr . tcp sport @{RECENT[4]} goto again"
@@ -282,8 +290,12 @@ def _fold_key(fold: Fold) -> str:
 
 
 _FIXED_RULES: Final = {
-    "stray": (f"update @{STRAY_SOURCES} {{ iifname counter }}",),
+    "stray": (
+        f"{_LATER_FRAGMENT} return",
+        f"update @{STRAY_SOURCES} {{ iifname counter }}",
+    ),
     "back": (
+        f"{_LATER_FRAGMENT} return",
         f"update @{RETURNED[4]} {{ ip daddr counter }}",
         f"update @{RETURNED[6]} {{ ip6 daddr counter }}",
     ),

@@ -1,8 +1,9 @@
 """Rules as data: what `edge.compile` makes, `edge.checker` proves and `edge.compile.render` writes for nft.
 
-The language is small on purpose. It cannot say what must never be said on an edge: no connection tracking in a match,
-no extension-header guesses, no linear lists of addresses, and no rule in which counting or logging stands before a
-verdict, since a full set or a spent rate limit ends the rule it is in. Each rule has matches and one action.
+The language is small on purpose. It cannot say what must never be said on an edge: no connection tracking but for the
+explain phase, no guesses at extension headers, no linear lists of addresses, and no rule in which counting or logging
+stands before a verdict, since a full set or a spent rate limit ends the rule it is in. Each rule has matches and one
+action.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ CLASSIFY: Final = -290  # priorities on prerouting; before connection tracking (
 COUNT: Final = -289
 VERDICT: Final = -288
 EXPLAIN: Final = -101  # before others translate
+UNPLACED: Final = -99  # after that
 
 
 class Mark(IntEnum):
@@ -48,6 +50,9 @@ class Facts(Protocol):
     def tcp(self) -> bool:
         """TCP with its ports in sight: not a later fragment."""
 
+    def later_fragment(self) -> bool:
+        """A later fragment of a TCP segment: what stands where ports would be is content."""
+
     def family(self) -> int: ...
     def source_port(self, port: int) -> bool: ...
     def destination_port(self, port: int) -> bool: ...
@@ -60,13 +65,20 @@ class Facts(Protocol):
     def route_back(self) -> bool:
         """The route to the source leaves by the interface that the packet entered by."""
 
+    def unplaced(self) -> bool:
+        """Connection tracking cannot tell its connection, and so translates nothing."""
+
     def marked(self, mark: Mark) -> bool:
         """The four bits, as the packet came."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """``tcp sport`` or ``tcp dport`` is *port*; None: any. Not met by later fragments, which have no ports."""
+    """``tcp sport`` or ``tcp dport``; None: any.
+
+    A later fragment of IPv4 may meet it by chance, for the kernel then compares content (seen with Linux 6.18; IPv6 is
+    not met). So whatever acts on it asks for `LaterFragment` first.
+    """
 
     source: int | None = None
     destination: int | None = None
@@ -99,6 +111,16 @@ class RouteBack:
 
 
 @dataclass(frozen=True, slots=True)
+class LaterFragment:
+    """A fragment of IPv4 that is not the first, and so has no ports."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unplaced:
+    """Connection tracking cannot tell its connection. Only for the explain phase: elsewhere nothing is tracked."""
+
+
+@dataclass(frozen=True, slots=True)
 class Marked:
     mark: Mark
 
@@ -108,7 +130,7 @@ class OfFamily:
     family: int
 
 
-Match = Ports | SynAck | EnteredBy | Within | RouteBack | Marked | OfFamily
+Match = Ports | SynAck | EnteredBy | Within | RouteBack | LaterFragment | Unplaced | Marked | OfFamily
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +366,7 @@ class _Walk:
         facts = self.facts
         if isinstance(match, Ports):
             return (
-                facts.tcp()
+                (facts.tcp() or (facts.later_fragment() and facts.family() == 4))
                 and (match.source is None or facts.source_port(match.source))
                 and (match.destination is None or facts.destination_port(match.destination))
             )
@@ -357,6 +379,10 @@ class _Walk:
             return (facts.source_in if match.is_source else facts.destination_in)(("set", match.group))
         if isinstance(match, RouteBack):
             return facts.route_back()
+        if isinstance(match, LaterFragment):
+            return facts.later_fragment() and facts.family() == 4
+        if isinstance(match, Unplaced):
+            return facts.unplaced()
         if isinstance(match, Marked):
             return facts.marked(match.mark) if self.mark is None else self.mark is match.mark
         if isinstance(match, OfFamily):
