@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sekisho.edge import listing as listings
+from sekisho.edge.batch import Present, batch
 from sekisho.edge.listing import compare, foreign, tables
 from sekisho.edge.nft import Absent, KernelLacks, Nft, NftError, NftMissing, NoPrivilege, explained
 from sekisho.edge.nftables import OWN, Backend, Candidate
@@ -113,7 +114,37 @@ def test_nobody_elses_table_is_ever_named(tmp_path: Path) -> None:
         for line in text.splitlines():
             if line.startswith(("add", "delete", "flush", "table")):
                 assert " inet sekisho_edge" in line or " inet sekisho_count" in line, line
-    assert "delete chain inet sekisho_count old\ndelete set inet sekisho_count older\n" in script.committed()[0]
+    assert script.committed()[0].startswith("flush chain inet sekisho_count old\n")
+    assert script.committed()[1] == "delete set inet sekisho_count older\ndelete chain inet sekisho_count old\n"
+
+
+def test_what_both_versions_have_is_emptied_and_filled_in_place() -> None:
+    """A packet under way in a map of a deleted table would find nothing there, and leave."""
+    objects = {"chain": {"verdict", "old", "edge_version_0"}, "set": {"exempt4"}, "map": {"lines", "gone"}}
+    made = batch(RULES, {"inet sekisho_edge": objects})
+    assert "delete table" not in made.replace
+    lines = made.replace.splitlines()
+    assert set(lines[: lines.index("add table inet sekisho_edge")]) == {
+        "flush map inet sekisho_edge lines",
+        "flush set inet sekisho_edge exempt4",
+        "flush chain inet sekisho_edge verdict",
+        "flush chain inet sekisho_edge old",
+    }
+    assert "delete chain inet sekisho_edge edge_version_0" in lines, "one version at a time says that it holds"
+    assert made.tidy == "delete map inet sekisho_edge gone\ndelete chain inet sekisho_edge old\n"
+
+
+def test_the_first_apply_has_nothing_to_empty_and_nothing_to_tidy() -> None:
+    made = batch(RULES, {})
+    assert made.tidy == ""
+    assert made.replace.startswith(RULES)
+
+
+def test_the_name_of_a_version_does_not_depend_on_what_was_there() -> None:
+    presents: list[Present] = [{}, {"inet sekisho_edge": {"chain": {"x"}}}]
+    names = {line for present in presents
+             for line in batch(RULES, present).replace.splitlines() if "edge_version" in line}  # fmt: skip
+    assert names == {f"add chain inet sekisho_edge edge_version_{made().id}"}
 
 
 def test_a_long_list_of_elements_is_checked_by_its_beginning_and_committed_whole(tmp_path: Path) -> None:

@@ -88,5 +88,5 @@ def nodes(*names: str) -> Iterator[list[Node]]:
 def join(one: Node, interface: str, other: Node, peer: str) -> None:
     """Lay a cable between two namespaces, and switch both ends on."""
     run("ip", "link", "add", interface, "netns", one.name, "type", "veth", "peer", "name", peer, "netns", other.name)
-    one.ip(f"link set {interface} up")
-    other.ip(f"link set {peer} up")
+    one.ip(f"link set dev {interface} up")
+    other.ip(f"link set dev {peer} up")

@@ -85,7 +85,7 @@ def test_a_refused_ruleset_leaves_the_running_rules_untouched(backend: Backend) 
 @pytest.mark.skipif(has_queue_rules(), reason="this kernel has nft_queue")
 def test_a_missing_kernel_module_is_named_with_its_remedy(backend: Backend) -> None:
     made = apply(backend, "192.0.2.1")
-    with pytest.raises(KernelLacks, match="(?s)queue num 0.*modprobe nft_queue"):
+    with pytest.raises(KernelLacks, match=r"(?s)queue num 0.*modprobe nft_queue"):
         apply(backend, verdict="queue num 0")
     assert backend.held() == made
 

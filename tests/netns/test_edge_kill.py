@@ -1,4 +1,4 @@
-"""`kill -9` of whoever applies, at every leg and at any moment: the kernel holds the old rules or the new, never half."""
+"""`kill -9` of whoever applies, at every leg and at any moment: the kernel holds old rules or new, never half."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def end(process: subprocess.Popen[bytes]) -> int:
     return process.wait(20)
 
 
-LEGS = ["keep the text", "note the change", "commit", "tell the state", "clear"]
+LEGS = ["keep the text", "note the change", "commit", "tidy", "tell the state", "clear"]
 
 
 @pytest.mark.parametrize("leg", LEGS)
@@ -85,7 +85,7 @@ def test_killed_at_a_leg_of_an_unconditional_change(backend: Backend, leg: str) 
     old, new = candidate("192.0.2.1").id, candidate("192.0.2.2").id
     assert end(applier(backend, leg)) == -signal.SIGKILL
     held = whole(backend, old, new)
-    assert held == (new if leg in ("tell the state", "clear") else old)
+    assert held == (new if leg in ("tidy", "tell the state", "clear") else old)
     backend.apply(candidate("192.0.2.3"), who="rin", confirm_within=None)
     assert backend.status().before[0].id == held, "the next change must know what was in force"
     assert backend.rollback(who="rin").id == held

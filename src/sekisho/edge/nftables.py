@@ -28,6 +28,7 @@ from sekisho.telemetry import EventLog, LogSettings
 
 from . import guard as guards
 from . import listing, scratch
+from .batch import COUNT_TABLE, MARKER, POLICY_TABLE, REMOVAL, TABLES, Batch, Present, abridged, anew, batch
 from .netlink import generation
 from .nft import Absent, KernelLacks, Nft, NftError, Run
 from .state import (
@@ -61,13 +62,8 @@ __all__ = [
     "Verified",
 ]
 
-POLICY_TABLE: Final = "inet sekisho_edge"
-COUNT_TABLE: Final = "inet sekisho_count"
-TABLES: Final = (POLICY_TABLE, COUNT_TABLE)
 OWN: Final = tuple((name.split()[0], name.split()[1]) for name in TABLES)
-MARKER: Final = "edge_version_"
 
-ADDED = re.compile(r"^add (chain|set|map|counter|quota|limit) inet (sekisho_[a-z]+) ([A-Za-z0-9_.\-]+)", re.MULTILINE)
 ELEMENT_LINE = re.compile(r"add element inet (sekisho_[a-z]+) ([A-Za-z0-9_.\-]+) \{(.*)\}")
 
 
@@ -267,7 +263,7 @@ class Backend:
     ) -> Applied:
         began = time.monotonic()
         with self._start_guard(self.state.path) if confirm_within is not None else contextlib.nullcontext():
-            text = self._checked(candidate.text)
+            made = self._checked(candidate.text)
             self._leg("keep the text")
             self.state.keep(candidate.version(who, time.time()), candidate.text)
             self._leg("note the change")
@@ -275,9 +271,10 @@ class Backend:
             self.state.set_pending(pending)
         self._leg("commit")
         try:
-            made = self._commit(text)
+            count = self._commit(made)
         except NftError:
-            self.state.clear_pending()
+            if self.held() != candidate.id:
+                self.state.clear_pending()
             raise
         seconds = time.monotonic() - began
         self._leg("tell the state")
@@ -285,7 +282,7 @@ class Backend:
             self._load(current.id)
             raise EdgeError("the change took longer than its trial, and was undone\nRemedy: apply it again.")
         if confirm_within is None:
-            self._finish(pending, made)
+            self._finish(pending, count)
         self.tell(
             "edge.applied",
             who=who,
@@ -393,6 +390,7 @@ class Backend:
         if pending is None:
             return
         current = self.state.current()
+        self._tidy()
         if pending.new == current.id:  # killed between the two last steps of confirming
             self.state.clear_pending()
             return
@@ -502,43 +500,29 @@ class Backend:
             expected.update(listing.tables(document))
         return [str(one) for one in listing.compare(expected, found)]
 
-    def _checked(self, text: str) -> str:
-        """Return *text* with what makes it one version, after nft has checked it."""
-        batch = self._batch(text)
+    def _checked(self, text: str) -> Batch:
+        """Return how to put *text* into force, after nft has checked it.
+
+        Of long lists of elements only the beginning is checked: reading 50,000 of them takes as long as committing
+        them, and a commit with an error in any of them changes nothing either.
+        """
+        made = batch(text, self._present())
         try:
-            self.run(["-c", "-f", "-"], batch)
+            self.run(["-c", "-f", "-"], abridged(made.replace))
         except KernelLacks:
             raise
         except NftError:
             # a set of the same name but another kind cannot be changed in place: make the tables anew, in the same
             # transaction; the counters begin anew with them
-            anew = "".join(f"add table {name}\ndelete table {name}\n" for name in TABLES) + _marked(text)
             with contextlib.suppress(NftError):
-                self.run(["-c", "-f", "-"], anew)
-                return anew
+                self.run(["-c", "-f", "-"], abridged(anew(text)))
+                return Batch(anew(text))
             raise
-        return batch
+        return made
 
-    def _batch(self, text: str) -> str:
-        """Return *text*, then what removes from our tables all that it does not name."""
-        flush, delete = [], []
-        text = _marked(text)
-        wanted: set[tuple[str, str]] = {(f"inet {table}", name) for _, table, name in ADDED.findall(text)}
-        for table in TABLES:
-            document = self._listed(table, terse=True)
-            if document is None:
-                continue
-            if f"add table {table}" not in text:
-                delete.append(f"delete table {table}\n")
-                continue
-            if f"delete table {table}" in text:
-                continue
-            for kind, present in sorted(listing.names(document).items()):
-                for name in sorted(present):
-                    if (table, name) not in wanted:
-                        flush += [f"flush {kind} {table} {name}\n"] if kind in ("chain", "set", "map") else []
-                        delete.append(f"delete {kind} {table} {name}\n")
-        return text + "".join(flush) + "".join(sorted(delete, key=_deletion_order))
+    def _present(self) -> Present:
+        listed = {table: self._listed(table, terse=True) for table in TABLES}
+        return {table: listing.names(document) for table, document in listed.items() if document is not None}
 
     def _listed(self, table: str, *, terse: bool = False) -> str | None:
         try:
@@ -546,18 +530,29 @@ class Backend:
         except Absent:
             return None
 
-    def _commit(self, text: str) -> int:
-        """Give *text* to the kernel, and return the kernel's count of changes if that was the only one meanwhile."""
+    def _commit(self, made: Batch) -> int:
+        """Give *made* to the kernel, and return the kernel's count of changes if only we changed it meanwhile."""
         before = generation()
-        self.run(["-f", "-"], text)
+        self.run(["-f", "-"], made.replace)
+        self._leg("tidy")
+        if made.tidy:
+            with contextlib.suppress(NftError):  # the rules hold; `verify` tells what was left, and an apply removes it
+                self.run(["-f", "-"], made.tidy)
         after = generation()
-        return after if before and after == before + 1 else 0
+        return after if before and after == before + (2 if made.tidy else 1) else 0
 
     def _load(self, name: str, text: str | None = None) -> int:
         """Put a version that was in force before back into the kernel, in one transaction."""
         if not name:
-            return self._commit("".join(f"add table {table}\ndelete table {table}\n" for table in TABLES))
+            return self._commit(Batch(REMOVAL))
         return self._commit(self._checked(self.state.text(name) if text is None else text))
+
+    def _tidy(self) -> None:
+        """Remove what a commit that was killed before its second transaction left without use."""
+        if held := self.held():
+            with contextlib.suppress(EdgeError):  # the tables of somebody who is not us
+                if left := batch(self.state.text(held), self._present()).tidy:
+                    self.run(["-f", "-"], left)
 
     def _undo(self, pending: Pending) -> None:
         self._leg("undo")
@@ -593,16 +588,6 @@ class Backend:
         log = EventLog(self.state.path / "log", LogSettings(), 0)
         log.emit(event, **fields)
         log.close()
-
-
-def _marked(text: str) -> str:
-    newline = "" if text.endswith("\n") else "\n"
-    return f"{text}{newline}add chain {POLICY_TABLE} {MARKER}{digest(text)}\n"
-
-
-def _deletion_order(line: str) -> int:
-    """Chains first, which use sets; then sets and maps, then what they use."""
-    return ("chain", "map", "set", "table").index(kind) if (kind := line.split()[1]) in ("chain", "map", "set") else 4
 
 
 def _rules_diff(old: str, new: str) -> Iterator[str]:
