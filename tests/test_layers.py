@@ -18,7 +18,7 @@ LAYERS = (  # from the bottom up; packages of one row do not import one another
     {"accounts", "queue"},
     {"policy"},
     {"server", "delivery", "edge", "doctor"},
-    {"guide"},
+    {"guide", "autoconfig"},
     {"campaign"},
     {"supervise"},
     {"lab"},

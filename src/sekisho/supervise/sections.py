@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from sekisho.accounts import AccountsSettings
+from sekisho.autoconfig.settings import AutoconfigSettings, IncomingSettings
 from sekisho.config import Duration, Endpoint, setting
 from sekisho.delivery import DeliverySettings, LocalSettings, RouteSettings
 from sekisho.net.dns_settings import DnsSettings
@@ -82,6 +83,8 @@ class Settings:
     local: LocalSettings = setting(LocalSettings(), "Domains whose mailboxes are here.")
     relay: RelaySettings = setting(RelaySettings(), "Relaying without AUTH.")
     dns: DnsSettings = setting(DnsSettings(), "Resolvers.")
+    incoming: IncomingSettings = setting(IncomingSettings(), "Where mailboxes are read.")
+    autoconfig: AutoconfigSettings = setting(AutoconfigSettings(), "What clients find by themselves.")
     log: LogSettings = setting(LogSettings(), "What is written down.")
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
