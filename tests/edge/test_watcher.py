@@ -258,12 +258,14 @@ def test_damaged_rows_of_a_snapshot_are_left_out() -> None:
 
 def test_memory_is_bounded_in_lines_and_quiet_ones_give_way_first() -> None:
     watching = watcher(max_lines=100)
-    see(watching, bot(LINE, random.Random(1), START, per_minute=100))
+    worms = [f"192.0.2.{n}" for n in range(20)]
+    for worm in worms:
+        see(watching, bot(worm, random.Random(1), START, per_minute=60, seconds=40))
     for n in range(500):
         watching.saw(Sighting(f"100.64.{n >> 8}.{n & 255}", NETWORK, destination(1), START + 120 + n * 0.1))
     assert len(watching) == 100
-    assert watching.forgotten == 401
-    assert kind_of(watching, START + 180) is WORM
+    assert watching.forgotten == 420
+    assert {kind_of(watching, START + 180, worm) for worm in worms} == {WORM}
 
 
 def test_a_flood_of_forged_lines_that_all_look_bad_still_fits() -> None:

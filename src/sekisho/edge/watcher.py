@@ -30,6 +30,7 @@ SNAPSHOT_VERSION: Final = 1
 KEY_OCTETS: Final = 16
 STEADY_DAYS: Final = 3  # days of the last week: one attempt a day is a mail program that somebody has given up on
 NETWORKS_COUNTED: Final = 256
+MOST_SPARED: Final = 1000  # lines with a verdict passed over for one that has none
 OTHER_NETWORKS: Final = "other"
 
 
@@ -297,9 +298,9 @@ class Watcher:
     # ------------------------------------------------------------------ bounds
 
     def _forget_one(self) -> None:
-        """Make room: of those seen longest ago, one without a verdict; those with one go to the end a few times."""
+        """Make room: the one without a verdict that was seen longest ago. Those with one go to the end on the way."""
         lines = self._lines
-        for _ in range(8):
+        for _ in range(MOST_SPARED):
             name = next(iter(lines))
             line = lines.pop(name)
             if line.kind is VerdictKind.QUIET and not line.worm_at:
