@@ -152,6 +152,22 @@ def test_a_client_that_was_set_right_is_quiet_after_two_days_and_forgotten_after
     assert watching.verdict(LINE, now) is None
 
 
+def test_who_looks_at_a_verdict_takes_no_change_away_from_who_is_told_of_changes() -> None:
+    watching = watcher()
+    for n in range(5):
+        watching.saw(Sighting(LINE, NETWORK, destination(1), START + n * MINUTE))
+    now = START + 4 * MINUTE
+    assert kind_of(watching, now) is CLIENT
+    after = watcher()
+    after.restore(watching.snapshot())
+    for one in (watching, after):
+        one.counts(now)
+        assert [(verdict.previous, verdict.kind) for verdict in one.changes(now)] == [(QUIET, CLIENT)]
+        assert one.verdicts(now + 3 * DAY) == []
+        assert [(verdict.previous, verdict.kind) for verdict in one.changes(now + 3 * DAY)] == [(CLIENT, QUIET)]
+        assert one.changes(now + 3 * DAY) == []
+
+
 def test_a_verdict_does_not_flicker_around_its_threshold() -> None:
     watching = watcher()
     for n in range(3):

@@ -55,6 +55,7 @@ class LineMemory:
         "rank_at",
         "server_since",
         "since",
+        "told",
         "worm_at",
         "worm_from",
     )
@@ -71,6 +72,7 @@ class LineMemory:
         self.packets = 0.0
         self.favorites = Favorites()
         self.kind = VerdictKind.QUIET
+        self.told = VerdictKind.QUIET  # what `Watcher.changes` said last
         self.since = at
         self.worm_from = 0.0  # the first of the present run of worm-like behavior
         self.worm_at = 0.0  # the last
@@ -156,6 +158,7 @@ def rendered(name: str, line: LineMemory) -> str:
             "sums": [line.attempts, line.packets],
             "favorites": [base64.b64encode(line.favorites.octets).decode("ascii"), line.favorites.exact],
             "kind": line.kind.value,
+            "told": line.told.value,
             "rank": line.rank,
         },
         separators=(",", ":"),
@@ -187,7 +190,7 @@ def read(text: str) -> tuple[str, LineMemory]:
         raise ValueError("no sums")
     octets, exact = row["favorites"]
     line.favorites = Favorites(base64.b64decode(octets, validate=True), exact=exact is True)
-    line.kind = VerdictKind(row["kind"])
+    line.kind, line.told = VerdictKind(row["kind"]), VerdictKind(row["told"])
     line.rank = int(row["rank"])
     return name, line
 

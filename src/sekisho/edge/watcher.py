@@ -158,10 +158,10 @@ class Watcher:
             line = self._lines.get(name)
             if line is None:
                 continue
-            before = line.kind
             self._settle(line, now)
-            if line.kind is not before:
-                changed.append(self._verdict(name, line, before))
+            if line.kind is not line.told:
+                changed.append(self._verdict(name, line, line.told))
+                line.told = line.kind
             if line.kind is not VerdictKind.QUIET:
                 self._changed.add(name)  # its decay has to be noticed
         self._forget_silent(now)
