@@ -145,7 +145,7 @@ def test_a_client_that_was_set_right_is_quiet_after_two_days_and_forgotten_after
         watching.saw(Sighting(LINE, NETWORK, destination(1), START + n * MINUTE))
     now = START + 19 * MINUTE
     assert kind_of(watching, now + DAY) is CLIENT
-    assert [verdict.kind for verdict in watching.changes(now + DAY)] == []
+    assert [verdict.kind for verdict in watching.changes(now + DAY)] == [CLIENT]
     assert [verdict.kind for verdict in watching.changes(now + 2 * DAY + 1)] == [QUIET]
     watching.changes(now + 7 * DAY + 1)
     assert len(watching) == 0
