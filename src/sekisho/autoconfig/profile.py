@@ -14,7 +14,6 @@ import plistlib
 import uuid
 from typing import Any
 
-import segno
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -75,7 +74,7 @@ def profile(provider: Provider, domain: str, mailbox: Mailbox | None = None) -> 
         "PayloadVersion": 1,
         "PayloadIdentifier": identifier,
         "PayloadUUID": _uuid("profile", whom),
-        "PayloadDisplayName": f"{provider.name}: {mailbox or domain}",
+        "PayloadDisplayName": f"{provider.name} ({mailbox or domain})",
         "PayloadDescription": f"{incoming.host}, {outgoing.host}",
         "PayloadOrganization": provider.name,
         "PayloadRemovalDisallowed": False,
@@ -136,6 +135,8 @@ def qr_svg(url: str) -> bytes:
     Raises:
         NotOffered: the address is too long.
     """
+    import segno  # the mail processes load this package for its settings, and draw nothing
+
     try:
         code = segno.make_qr(url, error="m")
     except segno.DataOverflowError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -68,6 +67,8 @@ def run_show(arguments: argparse.Namespace) -> int:
 
 def run_verify(arguments: argparse.Namespace) -> int:
     """Ask for each record."""
+    import asyncio
+
     from sekisho.autoconfig import NOT_SIGNED, Lookup, State, verify
 
     settings, _, found = _records(arguments)
