@@ -14,12 +14,12 @@ import traceback
 from collections.abc import Sequence
 from typing import cast
 
-from . import account, autoconfig, check, config, demo, dns, edge, init, lab, queue, serve, trace, version
+from . import account, autoconfig, check, config, demo, dns, edge, guide, init, lab, queue, serve, trace, version
 from .output import Command
 
 INTERNAL = 70  # EX_SOFTWARE of sysexits.h
 
-MODULES = (serve, init, check, demo, account, queue, trace, edge, lab, autoconfig, dns, config, version)
+MODULES = (serve, init, check, demo, account, queue, trace, edge, lab, autoconfig, dns, guide, config, version)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,10 +1,29 @@
-"""The settings card of an account, filled in from the configuration that the service runs on."""
+"""The settings card, filled in from the configuration that the service runs on."""
 
 from __future__ import annotations
 
 from sekisho import text
+from sekisho.guide import Card, make_card
 
 from .sections import PORTS, Settings, listeners
+
+
+def guide_card(settings: Settings) -> Card:
+    """Return the values that every guide, page and document for users takes from here.
+
+    Raises:
+        GuideError: the settings of the guide do not go together.
+    """
+    enabled = {kind: listener for kind, listener in listeners(settings).items() if kind != "mx"}
+    return make_card(
+        settings.guide,
+        hostname=settings.hostname,
+        listeners={kind: (next(iter(each.addresses), None), each) for kind, each in enabled.items()},
+        usual_ports=PORTS,
+        accounts=settings.accounts,
+        minimum_tls=settings.tls.minimum,
+        domains=settings.local.domains,
+    )
 
 
 def settings_card(
@@ -15,22 +34,20 @@ def settings_card(
     password: str | None = None,
     language: str | None = None,
 ) -> str:
-    """Return what to type into a mail client.
+    """Return what to type into a mail client, on one screen.
 
     Args:
         host: name to connect to, when it is not the service's own.
         password: shown only when given, as for a demonstration.
         language: the account's; the service's without.
     """
-    ports = {
-        kind: listener.addresses[0].port if listener.addresses else PORTS[kind]
-        for kind, listener in listeners(settings).items()
-    }
+    card = guide_card(settings)
+    ports = {way.capability: way.port for way in card.ways}
     return text.settings_card(
         language or settings.language,
-        host=host or settings.hostname,
-        submissions=ports.get("submissions"),
-        submission=ports.get("submission"),
+        host=host or card.for_person(login).host,
+        submissions=ports.get("tls_465"),
+        submission=ports.get("starttls_587"),
         login=login,
         password=password,
     )

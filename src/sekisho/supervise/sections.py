@@ -15,6 +15,7 @@ from sekisho.accounts import AccountsSettings
 from sekisho.autoconfig.settings import AutoconfigSettings, IncomingSettings
 from sekisho.config import Duration, Endpoint, setting
 from sekisho.delivery import DeliverySettings, LocalSettings, RouteSettings
+from sekisho.guide.settings import GuideSettings
 from sekisho.net.dns_settings import DnsSettings
 from sekisho.net.settings import TlsSettings
 from sekisho.policy import PolicySettings
@@ -85,6 +86,7 @@ class Settings:
     dns: DnsSettings = setting(DnsSettings(), "Resolvers.")
     incoming: IncomingSettings = setting(IncomingSettings(), "Where mailboxes are read.")
     autoconfig: AutoconfigSettings = setting(AutoconfigSettings(), "What clients find by themselves.")
+    guide: GuideSettings = setting(GuideSettings(), "What users are told.")
     log: LogSettings = setting(LogSettings(), "What is written down.")
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
@@ -99,6 +101,8 @@ class Settings:
             yield "local.lmtp", 'is missing, and transport = "lmtp" needs it', 'For instance "unix:/run/dovecot/lmtp".'
         yield from self._route_problems()
         yield from self._address_problems()
+        for key, problem, remedy in self.guide.strangers(self.accounts.default_domain):
+            yield f"guide.{key}", problem, remedy
 
     def _route_problems(self) -> Iterator[tuple[str, str, str]]:
         names = [route.name for route in self.route]

@@ -1,0 +1,93 @@
+"""Settings of the guide: who speaks to the reader, and what is offered to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from sekisho.config import setting
+
+__all__ = ["AudienceSettings", "GuideSettings"]
+
+Offer = Literal["starttls_587", "tls_465", "crammd5_587", "plain_587"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AudienceSettings:
+    """A class of accounts whose user names or server differ from those of others."""
+
+    domain: str = setting(prose="Domain of their addresses.", example="cs.example.jp")
+    name_ja: str = setting(prose="What the class is called, in Japanese.", example="教職員")
+    name_en: str = setting(prose="The same in English.", example="staff")
+    username: Literal["address", "local_part"] = setting(
+        "address", "What they type as user name: the whole address, or what stands before the @."
+    )
+    host: str | None = setting(
+        None, "Server name for them; without it `hostname`. The certificate has to have it.", example="smtp.example.jp"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GuideSettings:
+    """The guide for users: written by `sekisho guide build`, from what is configured here and elsewhere."""
+
+    name_ja: str | None = setting(
+        None, "Who runs this service, in Japanese. The guide needs it.", example="情報センター"
+    )
+    name_en: str | None = setting(
+        None, "Who runs this service, in English. The guide needs it.", example="Information Center"
+    )
+    contact_ja: str | None = setting(
+        None, "Where to ask, in Japanese. The guide needs it.", example="情報センター窓口 内線1234"
+    )
+    contact_en: str | None = setting(
+        None, "Where to ask, in English. The guide needs it.", example="help desk, extension 1234"
+    )
+    hours_ja: str | None = setting(None, "When somebody is there, in Japanese.", example="平日 9:00-17:00")
+    hours_en: str | None = setting(None, "When somebody is there, in English.", example="weekdays 9:00-17:00")
+    url: str | None = setting(
+        None, "Address under which the guide is published; the feed needs it.", example="https://mail.example.jp/guide"
+    )
+    offer: tuple[Offer, ...] = setting(
+        ("starttls_587", "tls_465"),
+        "Ways to send that the guide may show. crammd5_587 and plain_587 are without TLS; they are shown to those "
+        "whose program can do nothing better, and only where the settings of accounts allow them too.",
+    )
+    audience: tuple[AudienceSettings, ...] = setting(
+        (), "Classes of accounts; without any, everybody of local.domains logs in with the whole address."
+    )
+    access_network: bool = setting(
+        True, "Lines to the Internet (or a campus network) come from here and block port 25: the flow chart asks."
+    )
+    webmail_url: str | None = setting(None, "Web mail, as another way to send.", example="https://webmail.example.jp/")
+    vpn_url: str | None = setting(None, "Instructions for the VPN.", example="https://www.example.jp/vpn")
+    password_url: str | None = setting(
+        None, "Page where passwords are changed.", example="https://www.example.jp/password"
+    )
+    accounts_renewed: str | None = setting(
+        None, "Day since which passwords are kept in the present way, if they were not before.", example="2026-04-01"
+    )
+    profile_url: str | None = setting(
+        None,
+        "Address of a configuration profile for Apple devices.",
+        example="https://www.example.jp/mail.mobileconfig",
+    )
+
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        """What stands in one language only: key, problem, remedy."""
+        for key in ("name", "contact", "hours"):
+            ja, en = getattr(self, f"{key}_ja"), getattr(self, f"{key}_en")
+            if bool(ja) != bool(en):
+                missing, there = ("en", "ja") if ja else ("ja", "en")
+                yield f"{key}_{missing}", f"is missing, and {key}_{there} is there", "The guide is in both languages."
+
+    def strangers(self, default_domain: str | None) -> Iterator[tuple[str, str, str]]:
+        """User names that the guide would give and the service would not know: key, problem, remedy."""
+        for each in self.audience:
+            if each.username == "local_part" and default_domain not in (None, each.domain):
+                yield (
+                    "audience",
+                    f"a bare user name of {each.domain} would be looked for in {default_domain}",
+                    'Set username = "address", or accounts.default_domain to their domain.',
+                )
