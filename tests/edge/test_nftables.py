@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sekisho.edge import listing as listings
-from sekisho.edge.batch import Present, batch
+from sekisho.edge.batch import batch, garbage, held
 from sekisho.edge.listing import compare, foreign, tables
 from sekisho.edge.nft import Absent, KernelLacks, Nft, NftError, NftMissing, NoPrivilege, explained
 from sekisho.edge.nftables import OWN, Backend, Candidate
+from sekisho.edge.state import digest
 
 RULES = """\
 add table inet sekisho_edge
@@ -38,7 +39,11 @@ table inet sekisho_edge {
 	}
 	chain verdict {
 		type filter hook prerouting priority -288; policy accept;
+		iifname vmap @lines
 		tcp dport 25 drop
+	}
+	chain line_0 {
+		ip saddr @exempt4 return
 	}
 }
 add table inet sekisho_count
@@ -94,18 +99,17 @@ def made(text: str = RULES) -> Candidate:
     return Candidate(text, "test", 1, "2027-01-01")
 
 
-def test_the_whole_text_is_given_in_one_transaction_after_a_check(tmp_path: Path) -> None:
+def test_the_first_version_is_given_in_one_transaction_after_a_check(tmp_path: Path) -> None:
     script = Script()
     candidate = made()
     backend(tmp_path, script).apply(candidate, who="rin", confirm_within=None)
     changes = [(list(arguments), text) for arguments, text in script.asked if "-f" in arguments]
     assert [arguments for arguments, _ in changes] == [["-c", "-f", "-"], ["-f", "-"]]
-    assert changes[1][1] == f"{RULES}add chain inet sekisho_edge edge_version_{candidate.id}\n"
+    assert changes[1][1].endswith(f"add chain inet sekisho_edge edge_version_{candidate.id}\n")
 
 
 def test_nobody_elses_table_is_ever_named(tmp_path: Path) -> None:
-    script = Script({"inet sekisho_count": [{"chain": {"name": "old", "table": "sekisho_count"}},
-                                            {"set": {"name": "older", "table": "sekisho_count"}}]})  # fmt: skip
+    script = Script({"inet sekisho_edge": [], "inet sekisho_count": []})
     one = backend(tmp_path, script)
     one.apply(made(), who="rin", confirm_within=None, force_drift=True)
     one.rollback(who="rin")
@@ -114,37 +118,84 @@ def test_nobody_elses_table_is_ever_named(tmp_path: Path) -> None:
         for line in text.splitlines():
             if line.startswith(("add", "delete", "flush", "table")):
                 assert " inet sekisho_edge" in line or " inet sekisho_count" in line, line
-    assert script.committed()[0].startswith("flush chain inet sekisho_count old\n")
-    assert script.committed()[1] == "delete set inet sekisho_count older\ndelete chain inet sekisho_count old\n"
 
 
-def test_what_both_versions_have_is_emptied_and_filled_in_place() -> None:
-    """A packet under way in a map of a deleted table would find nothing there, and leave."""
-    objects = {"chain": {"verdict", "old", "edge_version_0"}, "set": {"exempt4"}, "map": {"lines", "gone"}}
-    made = batch(RULES, {"inet sekisho_edge": objects})
-    assert "delete table" not in made.replace
-    lines = made.replace.splitlines()
-    assert set(lines[: lines.index("add table inet sekisho_edge")]) == {
-        "flush map inet sekisho_edge lines",
-        "flush set inet sekisho_edge exempt4",
-        "flush chain inet sekisho_edge verdict",
-        "flush chain inet sekisho_edge old",
-    }
-    assert "delete chain inet sekisho_edge edge_version_0" in lines, "one version at a time says that it holds"
-    assert made.tidy == "delete map inet sekisho_edge gone\ndelete chain inet sekisho_edge old\n"
+OLD = {"chain": {"verdict", "gone", "lines_0_11112222a", "edge_version_1111222233334444"},
+       "set": {"exempt4_11112222a"}, "map": {"lines_11112222a"}}  # fmt: skip
 
 
-def test_the_first_apply_has_nothing_to_empty_and_nothing_to_tidy() -> None:
-    made = batch(RULES, {})
-    assert made.tidy == ""
-    assert made.replace.startswith(RULES)
+def suffix(text: str = RULES) -> str:
+    return f"_{digest(text)[:8]}a"
 
 
-def test_the_name_of_a_version_does_not_depend_on_what_was_there() -> None:
-    presents: list[Present] = [{}, {"inet sekisho_edge": {"chain": {"x"}}}]
-    names = {line for present in presents
-             for line in batch(RULES, present).replace.splitlines() if "edge_version" in line}  # fmt: skip
-    assert names == {f"add chain inet sekisho_edge edge_version_{made().id}"}
+def test_a_version_is_added_under_its_own_names_then_led_to_then_the_old_one_is_removed() -> None:
+    """A packet under way must find the old maps filled, and the new ones only by way of the new rules."""
+    change = batch(RULES, {"inet sekisho_edge": OLD, "inet sekisho_count": {}})
+    assert change.clean == ""
+    assert f"set exempt4{suffix()} {{" in change.prepare
+    assert f"map lines{suffix()} {{" in change.prepare
+    assert f'"ppp*" : goto line_0{suffix()},' in change.prepare
+    assert "hook" not in change.prepare
+    assert "chain verdict {" in change.switch
+    assert f"iifname vmap @lines{suffix()}" in change.switch
+    assert "flush chain inet sekisho_edge verdict\n" in change.switch
+    assert "flush chain inet sekisho_edge gone\n" in change.switch, "a hook that only the old version has"
+    assert "delete chain inet sekisho_edge edge_version_1111222233334444\n" in change.switch
+    assert f"add chain inet sekisho_edge edge_version_{digest(RULES)}\n" in change.switch
+    assert "exempt4_1111" not in change.switch
+    assert "delete table" not in change.prepare + change.switch + change.tidy
+    assert change.tidy.splitlines() == [
+        "flush chain inet sekisho_edge gone",
+        "flush chain inet sekisho_edge lines_0_11112222a",
+        "delete map inet sekisho_edge lines_11112222a",
+        "delete set inet sekisho_edge exempt4_11112222a",
+        "delete chain inet sekisho_edge gone",
+        "delete chain inet sekisho_edge lines_0_11112222a",
+    ]
+    assert change.count() == 3
+
+
+def test_addresses_and_other_words_are_not_taken_for_names() -> None:
+    text = RULES.replace("tcp dport 25 drop", 'tcp dport 25 log prefix "lines" goto line_0')
+    change = batch(text, {"inet sekisho_edge": OLD})
+    assert f'log prefix "lines" goto line_0{suffix(text)}' in change.switch
+    assert "192.0.2.1, 192.0.2.2," in change.prepare
+
+
+def test_what_a_killed_change_left_is_removed_first() -> None:
+    present = {**OLD, "set": {"exempt4_11112222a", "exempt4_99998888a"}, "chain": {*OLD["chain"], "x_99998888b"}}
+    change = batch(RULES, {"inet sekisho_edge": present})
+    assert change.clean.splitlines() == [
+        "flush chain inet sekisho_edge x_99998888b",
+        "delete set inet sekisho_edge exempt4_99998888a",
+        "delete chain inet sekisho_edge x_99998888b",
+    ]
+    assert "99998888" not in change.tidy
+    assert garbage({"inet sekisho_edge": OLD}) == ""
+    assert garbage({}) == ""
+
+
+def test_the_version_in_force_is_given_again_under_other_names() -> None:
+    """Somebody changed it by hand; what is there must not be mixed with what should be."""
+    present = {"chain": {"verdict", f"edge_version_{digest(RULES)}"}, "set": {f"exempt4{suffix()}"}}
+    change = batch(RULES, {"inet sekisho_edge": present})
+    assert f"set exempt4{suffix()[:-1]}b {{" in change.prepare
+    assert f"delete set inet sekisho_edge exempt4{suffix()}\n" in change.tidy
+    assert held({"inet sekisho_edge": present}) == digest(RULES)
+
+
+def test_strange_things_in_the_count_table_are_removed_and_counters_are_not() -> None:
+    present = {"inet sekisho_edge": OLD, "inet sekisho_count": {"set": {"seen", "theirs"}, "chain": {"count"}}}
+    change = batch(RULES, present)
+    assert "delete set inet sekisho_count theirs\n" in change.tidy
+    assert "seen\n" not in change.tidy
+    assert "flush set" not in change.switch
+
+
+@pytest.mark.parametrize("text", ["", "flush ruleset\n", RULES.replace("\tset", "\tflowtable")])
+def test_a_text_in_another_form_is_not_given_to_nft(text: str) -> None:
+    with pytest.raises(NftError):
+        batch(text, {})
 
 
 def test_a_long_list_of_elements_is_checked_by_its_beginning_and_committed_whole(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import struct
+import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -86,7 +88,7 @@ class Wire:
 
     def heard(self) -> list[bytes]:
         """Packets that came in by any cable, from the IP header on."""
-        found = []
+        found: list[bytes] = []
         while True:
             try:
                 octets, (_, _, kind, *_) = self._ear.recvfrom(2048)
@@ -112,6 +114,16 @@ def arrived(packets: Iterable[bytes]) -> set[tuple[int, int, Address]]:
 
 
 LINE, UPLINK = "ppp0", "up0"
+WITNESS = """
+table netdev witness {
+    chain seen { type filter hook ingress device "u" priority 0; policy accept;
+        ip id 1 counter
+        ip id 2 counter
+        ip6 flowlabel 1 counter
+        ip6 flowlabel 2 counter
+    }
+}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +133,18 @@ class Street:
     router: Node
     far: Node
     wire: Wire
+
+    def watch(self) -> None:
+        """Count, from now on, every packet that comes out of the uplink with the number 1 or 2."""
+        subprocess.run(["ip", "netns", "exec", self.far.name, "nft", "-f", "-"], input=WITNESS, text=True, check=True)
+
+    def witnessed(self) -> dict[int, int]:
+        """How many those were: exact, where `Wire.heard` may miss some."""
+        listed = self.far.run("nft", "list", "table", "netdev", "witness")
+        found = {1: 0, 2: 0}
+        for number, packets in re.findall(r"(?:id|flowlabel) (\d) counter packets (\d+)", listed):
+            found[int(number)] += int(packets)
+        return found
 
 
 @contextlib.contextmanager

@@ -77,7 +77,7 @@ def end(process: subprocess.Popen[bytes]) -> int:
     return process.wait(20)
 
 
-LEGS = ["keep the text", "note the change", "commit", "tidy", "tell the state", "clear"]
+LEGS = ["keep the text", "note the change", "commit", "switch", "tidy", "tell the state", "clear"]
 
 
 @pytest.mark.parametrize("leg", LEGS)
@@ -87,11 +87,12 @@ def test_killed_at_a_leg_of_an_unconditional_change(backend: Backend, leg: str) 
     held = whole(backend, old, new)
     assert held == (new if leg in ("tidy", "tell the state", "clear") else old)
     backend.apply(candidate("192.0.2.3"), who="rin", confirm_within=None)
+    assert not backend.verify().notes, "what the killed one left is gone"
     assert backend.status().before[0].id == held, "the next change must know what was in force"
     assert backend.rollback(who="rin").id == held
 
 
-@pytest.mark.parametrize("leg", ["keep the text", "note the change", "commit", "tell the state"])
+@pytest.mark.parametrize("leg", ["keep the text", "note the change", "commit", "switch", "tidy", "tell the state"])
 def test_killed_at_a_leg_of_a_change_on_trial_the_old_rules_come_back(backend: Backend, leg: str) -> None:
     old, new = candidate("192.0.2.1").id, candidate("192.0.2.2").id
     assert end(applier(backend, leg, within=1.0)) == -signal.SIGKILL

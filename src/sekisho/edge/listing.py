@@ -34,6 +34,12 @@ class Table:
     elements: dict[str, list[Json]] = field(default_factory=dict)
     """Of sets whose elements the policy alone makes."""
 
+    def leave_out(self, names: Iterable[str]) -> None:
+        """Forget chains and sets of these names."""
+        for name in names:
+            for part in (self.chains, self.rules, self.sets, self.elements):
+                part.pop(name, None)
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:

@@ -28,7 +28,20 @@ from sekisho.telemetry import EventLog, LogSettings
 
 from . import guard as guards
 from . import listing, scratch
-from .batch import COUNT_TABLE, MARKER, POLICY_TABLE, REMOVAL, TABLES, Batch, Present, abridged, anew, batch
+from .batch import (
+    COUNT_TABLE,
+    MARKER,
+    POLICY_TABLE,
+    REMOVAL,
+    TABLES,
+    Batch,
+    Present,
+    abridged,
+    batch,
+    garbage,
+    held,
+    versioned,
+)
 from .netlink import generation
 from .nft import Absent, KernelLacks, Nft, NftError, Run
 from .state import (
@@ -62,6 +75,7 @@ __all__ = [
     "Verified",
 ]
 
+UNDER_WAY: Final = 0.03  # seconds in which a packet that met the old rules has left them for sure
 OWN: Final = tuple((name.split()[0], name.split()[1]) for name in TABLES)
 
 ELEMENT_LINE = re.compile(r"add element inet (sekisho_[a-z]+) ([A-Za-z0-9_.\-]+) \{(.*)\}")
@@ -310,9 +324,9 @@ class Backend:
                 raise NothingToDo(
                     "no change waits to be confirmed\nRemedy: `sekisho edge status` tells what became of the last one."
                 )
-            if (held := self.held()) != pending.new:
+            if (name := self.held()) != pending.new:
                 raise Drifted(
-                    f"version {pending.new} is on trial, but the kernel holds {held or 'none of ours'}\n"
+                    f"version {pending.new} is on trial, but the kernel holds {name or 'none of ours'}\n"
                     "Remedy: `sekisho edge rollback`, then apply again."
                 )
             version = self.state.version(pending.new)
@@ -394,14 +408,14 @@ class Backend:
         if pending.new == current.id:  # killed between the two last steps of confirming
             self.state.clear_pending()
             return
-        held = self.held()
+        name = self.held()
         if pending.deadline is not None and pending.seconds_left() <= 0:
             self._expire(pending)
-        elif held == (pending.old or None) or (held is None and pending.boot != boot_id()):
+        elif name == (pending.old or None) or (name is None and pending.boot != boot_id()):
             self.state.clear_pending()
             self.tell("edge.given_up", who=who, version=pending.new, before=pending.old, reason="killed before commit")
         elif pending.deadline is None:
-            if held == (pending.new or None):
+            if name == (pending.new or None):
                 self._finish(pending, 0)
                 self.tell("edge.recovered", who=who, version=pending.new, before=pending.old)
             else:
@@ -453,11 +467,7 @@ class Backend:
 
     def held(self) -> str | None:
         """Return the version that the kernel says it holds; "?" for tables of ours without one, None for no tables."""
-        document = self._listed(POLICY_TABLE, terse=True)
-        if document is None:
-            return None
-        chains = listing.names(document).get("chain", set())
-        return next((name.removeprefix(MARKER) for name in chains if name.startswith(MARKER)), "?")
+        return held(self._present())
 
     def _drift(self, current: Current) -> list[str]:
         """Say how the kernel differs from *current*; the kernel's count of changes tells quickly that it does not."""
@@ -482,19 +492,23 @@ class Backend:
         return [f"overwritten: {line}" for line in drift]
 
     def _differences(self, text: str, notes: list[str]) -> list[str]:
-        found = {}
+        found: dict[listing.TableName, listing.Table] = {}
         for name in TABLES:
             if (document := self._listed(name)) is not None:
                 found.update(listing.tables(document, ignore=(MARKER,)))
         if not text:
             return [str(one) for one in listing.compare({}, found)]
+        if left := [line.split()[-1] for line in garbage(self._present()).splitlines()]:
+            notes.append("a change that was killed left things that nothing leads to; the next one removes them")
+            for table in found.values():
+                table.leave_out(left)
         wanted = [name for name in TABLES if f" {name}\n" in text or f" {name} " in text]
         try:
-            documents = scratch.listed(text, wanted, self.run)
+            documents = scratch.listed(versioned(text, self._present()), wanted, self.run)
         except scratch.NoNamespace as error:
             notes.append(f"rules were compared by version only, their text was not: {error}")
-            held = self.held()
-            return [] if held == digest(text) else [f"table {POLICY_TABLE}: holds {held or 'nothing'}"]
+            version = self.held()
+            return [] if version == digest(text) else [f"table {POLICY_TABLE}: holds {version or 'nothing'}"]
         expected = {}
         for document in documents:
             expected.update(listing.tables(document))
@@ -508,15 +522,16 @@ class Backend:
         """
         made = batch(text, self._present())
         try:
-            self.run(["-c", "-f", "-"], abridged(made.replace))
+            self.run(["-c", "-f", "-"], abridged(made.prepare + made.switch))
         except KernelLacks:
             raise
         except NftError:
-            # a set of the same name but another kind cannot be changed in place: make the tables anew, in the same
+            # a counter of the same name but another kind cannot be changed in place: make the tables anew, in one
             # transaction; the counters begin anew with them
+            anew = Batch(REMOVAL + batch(text, {}).switch)
             with contextlib.suppress(NftError):
-                self.run(["-c", "-f", "-"], abridged(anew(text)))
-                return Batch(anew(text))
+                self.run(["-c", "-f", "-"], abridged(anew.switch))
+                return anew
             raise
         return made
 
@@ -533,13 +548,18 @@ class Backend:
     def _commit(self, made: Batch) -> int:
         """Give *made* to the kernel, and return the kernel's count of changes if only we changed it meanwhile."""
         before = generation()
-        self.run(["-f", "-"], made.replace)
+        for text in (made.clean, made.prepare):
+            if text:
+                self.run(["-f", "-"], text)
+        self._leg("switch")
+        self.run(["-f", "-"], made.switch)
         self._leg("tidy")
         if made.tidy:
+            time.sleep(UNDER_WAY)
             with contextlib.suppress(NftError):  # the rules hold; `verify` tells what was left, and an apply removes it
                 self.run(["-f", "-"], made.tidy)
         after = generation()
-        return after if before and after == before + (2 if made.tidy else 1) else 0
+        return after if before and after == before + made.count() else 0
 
     def _load(self, name: str, text: str | None = None) -> int:
         """Put a version that was in force before back into the kernel, in one transaction."""
@@ -548,11 +568,10 @@ class Backend:
         return self._commit(self._checked(self.state.text(name) if text is None else text))
 
     def _tidy(self) -> None:
-        """Remove what a commit that was killed before its second transaction left without use."""
-        if held := self.held():
-            with contextlib.suppress(EdgeError):  # the tables of somebody who is not us
-                if left := batch(self.state.text(held), self._present()).tidy:
-                    self.run(["-f", "-"], left)
+        """Remove what a killed change left without use."""
+        if left := garbage(self._present()):
+            with contextlib.suppress(NftError):
+                self.run(["-f", "-"], left)
 
     def _undo(self, pending: Pending) -> None:
         self._leg("undo")
