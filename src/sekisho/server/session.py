@@ -350,6 +350,8 @@ class Session:
             return None if services.accounts.mailbox_for(mailbox) is not None else replies.MAILBOX_UNKNOWN
         account = self.account
         if account is not None:
+            if not self._recipients:
+                return None  # one recipient was asked for at MAIL, and the commit charges in any case
             return services.limits.may_send(account, len(self._recipients) + 1, services.now())
         return None if self._is_relay_client() else replies.RELAY_DENIED
 
