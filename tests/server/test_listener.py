@@ -167,6 +167,22 @@ def test_an_acquaintance_that_spoke_tls_first_is_waited_for_the_next_time(tmp_pa
     run(main())
 
 
+def test_a_client_that_spoke_tls_first_and_was_served_is_waited_for_again(tmp_path: Path) -> None:
+    """Each of its messages is a connection of its own: the second must not fail because the first went well."""
+
+    async def main() -> None:
+        async with opened(tmp_path) as station:
+            server = station.server("submission", WAIT, timers=Timers())
+            for _ in range(2):
+                client = Client(server)
+                assert client.raw == b""
+                client.start_tls()
+                await client.greeted()
+                assert (await client.say("EHLO client.example")).code == 250
+
+    run(main())
+
+
 def test_a_plain_client_that_talks_before_the_greeting_is_answered_after_it(tmp_path: Path) -> None:
     async def main() -> None:
         async with opened(tmp_path) as station:

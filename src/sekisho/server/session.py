@@ -167,7 +167,8 @@ class Session:
 
     def _hello(self, event: Hello) -> Reply:
         self.hello = event
-        self._services.acquaintances.remember(self.address)
+        if self.tls is None:  # one that spoke TLS at once would be lost if it were greeted first the next time
+            self._services.acquaintances.remember(self.address)
         return replies.HELLO
 
     def _start_tls(self, _: StartTls) -> Reply:
