@@ -188,7 +188,9 @@ def _renamed(one: _Object, objects: list[_Object], suffix: str) -> _Object:
         return f"{match[0]}{suffix}" if match[2] in names else match[0]
 
     new = one.name if one.hooked else f"{one.name}{suffix}"
-    return _Object(one.kind, new, tuple(_REFERENCE.sub(name, line) for line in one.lines))
+    leading = 1 if one.kind == "set" else len(one.lines)  # elements of a set lead nowhere, and there are many
+    renamed = [_REFERENCE.sub(name, line) for line in one.lines[:leading]]
+    return _Object(one.kind, new, (*renamed, *one.lines[leading:]))
 
 
 def _parted(text: str) -> tuple[list[_Object], str]:
