@@ -198,6 +198,8 @@ class _Composer:
             return "step.add_line_section", pieces
         if step.kind == "run_command":
             return "step.run_command", {"command": [self._value(step.command or "", number, "code")]}
+        if step.kind == "click_button" and "value" in pieces:
+            return "step.click_button_at", pieces
         return f"step.{step.kind}", pieces
 
     def _path(self, step: Step, number: int) -> list[Part]:

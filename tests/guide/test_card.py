@@ -1,0 +1,125 @@
+"""The card says what the service does, and nothing that it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sekisho.accounts import AccountsSettings, AccountStore, Authenticator
+from sekisho.config import ConfigErrors, load
+from sekisho.guide import AudienceSettings, GuideError
+from sekisho.server import ListenerSettings
+from sekisho.supervise.card import guide_card, settings_card
+from sekisho.supervise.provider import provider
+from sekisho.supervise.sections import Settings
+
+from .samples import card
+
+EVERY_WAY = ("starttls_587", "tls_465", "crammd5_587", "plain_587")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AccountStore]:
+    opened = AccountStore.open(tmp_path_factory.mktemp("accounts") / "accounts.sqlite", key=b"k" * 32)
+    yield opened
+    opened.close()
+
+
+def test_ways_without_tls_need_two_consents() -> None:
+    """Once in the guide, once in the accounts: the operator cannot offer by mistake what the server refuses."""
+    lenient = AccountsSettings(cram_md5=True, allow_without_tls=True, allow_cleartext_passwords=True)
+    assert [way.capability for way in card().ways] == ["starttls_587", "tls_465"]
+    assert [way.capability for way in card(offer=EVERY_WAY).ways] == ["starttls_587", "tls_465"]
+    assert [way.capability for way in card(accounts=lenient).ways] == ["starttls_587", "tls_465"]
+    assert [way.capability for way in card(accounts=lenient, offer=EVERY_WAY).ways] == [*EVERY_WAY]
+
+
+def test_a_listener_that_is_off_or_elsewhere_is_told_so() -> None:
+    (way,) = card(ports={"submission": 2587}).ways
+    assert (way.capability, way.port) == ("starttls_587", 2587)
+
+
+@pytest.mark.parametrize("tls", [True, False])
+@pytest.mark.parametrize("names", [(), ("login", "PLAIN"), ("CRAM-MD5",), ("SCRAM-SHA-1", "XOAUTH2")])
+@pytest.mark.parametrize(
+    "accounts",
+    [
+        AccountsSettings(),
+        AccountsSettings(scram_sha_1=False),
+        AccountsSettings(cram_md5=True),
+        AccountsSettings(cram_md5=True, allow_without_tls=True),
+        AccountsSettings(allow_cleartext_passwords=True),
+    ],
+)
+def test_the_mechanisms_are_those_that_the_server_offers(
+    store: AccountStore, tls: bool, names: tuple[str, ...], accounts: AccountsSettings
+) -> None:
+    authenticator = Authenticator(store, accounts, hostname="mail.example.jp")
+    offered = set(authenticator.mechanisms(tls=tls, listener_mechanisms=names))
+    made = card(accounts=accounts, listener=ListenerSettings(mechanisms=names), offer=EVERY_WAY)
+    told = {each for way in made.ways if (way.capability in EVERY_WAY[:2]) == tls for each in way.mechanisms}
+    assert told == offered
+
+
+def test_one_language_without_the_other_is_a_mistake() -> None:
+    with pytest.raises(GuideError, match="name_en"):
+        card(name_en=None)
+
+
+def test_each_class_of_accounts_has_its_values() -> None:
+    staff = AudienceSettings(domain="a.invalid", name_ja="教職員", name_en="staff", host="smtp.a.invalid")
+    students = AudienceSettings(domain="b.invalid", name_ja="学生", name_en="students", username="local_part")
+    made = card(audience=(staff, students))
+    assert [(each.host, each.user_name) for each in made.audiences] == [
+        ("smtp.a.invalid", "name@a.invalid"),
+        ("smtp.johoku.invalid", "name"),
+    ]
+    assert made.for_person("rin@b.invalid").user_name == "rin"
+    assert made.for_person("rin@a.invalid").user_name == "rin@a.invalid"
+    assert made.for_person("rin@c.invalid").host == "smtp.johoku.invalid"
+
+
+CONFIG = """
+hostname = "mail.example.jp"
+[listener.submission]
+addresses = ["127.0.0.1:2587"]
+[local]
+domains = ["example.jp"]
+"""
+
+
+def read(tmp_path: Path, more: str = "") -> Settings:
+    (tmp_path / "sekisho.toml").write_text(CONFIG + more, "utf-8")
+    return load(Settings, tmp_path / "sekisho.toml", {})
+
+
+def test_the_card_and_the_automatic_configuration_tell_the_same(tmp_path: Path) -> None:
+    settings = read(tmp_path)
+    told = {(server.host, server.port) for server in provider(settings).outgoing}
+    made = guide_card(settings)
+    assert told == {(made.hostname, way.port) for way in made.ways}
+    text = settings_card(settings, "rin@example.jp", language="en")
+    for host, port in told:
+        assert host in text
+        assert str(port) in text
+
+
+def test_a_user_name_that_the_service_would_look_for_elsewhere_is_refused(tmp_path: Path) -> None:
+    more = """
+[accounts]
+default_domain = "example.jp"
+[[guide.audience]]
+domain = "st.example.jp"
+name_ja = "学生"
+name_en = "students"
+username = "local_part"
+"""
+    with pytest.raises(ConfigErrors, match=r"a bare user name of st\.example\.jp would be looked for in example\.jp"):
+        read(tmp_path, more)
+
+
+def test_a_translation_that_is_missing_in_the_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigErrors, match="contact_en"):
+        read(tmp_path, '[guide]\ncontact_ja = "窓口"\n')
