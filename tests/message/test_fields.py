@@ -116,7 +116,11 @@ def test_a_rendered_header_parses_to_the_same_fields(fields: list[tuple[str, byt
         ("", []),
         ("rin@example.jp\r\n\t,\r\n aoi@example.jp", ["rin@example.jp", "aoi@example.jp"]),
         ("a..b.@docomo.example", ["a..b.@docomo.example"]),
-        ("boss@example.jp <rin@example.jp>", ["rin@example.jp"]),
+        ("boss@example.jp <rin@example.jp>", ["boss@example.jp", "rin@example.jp"]),
+        ("boss @ example.jp <rin@example.jp>", ["boss@example.jp", "rin@example.jp"]),
+        ("boss@example.jp: rin@example.jp;", ["boss@example.jp", "rin@example.jp"]),
+        ('"boss@example.jp" <rin@example.jp>', ["rin@example.jp"]),
+        ("(boss@example.jp) <rin@example.jp>", ["rin@example.jp"]),
     ],
 )
 def test_mailboxes_are_found_whatever_surrounds_them(value: str, mailboxes: list[str]) -> None:
@@ -146,6 +150,10 @@ def test_mailboxes_are_found_whatever_surrounds_them(value: str, mailboxes: list
         "rin) <rin@example.jp>",
         "\\rin <rin@example.jp>",
         "<<rin@example.jp>>",
+        "<@boss@example.jp:rin@example.jp>",
+        "<@:rin@example.jp>",
+        "@ <rin@example.jp>",
+        "boss@example.jp (work) at home <rin@example.jp>",
         "\x1b$B<rin@example.jp>\x1b(B <aoi@example.jp>",
         "rin\x00@example.jp",
         '"\x00" <rin@example.jp>',

@@ -29,6 +29,7 @@ _TOKEN = re.compile(
     rf'(?P<space>[ \t\r\n]++)|(?P<word>{_ATOM}++|"(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[^\x00-\x1f\x7f])*+"'
     r"|\[[^\[\]\\\x00-\x20\x7f]*+\])|(?P<special>[(<>@,:;])"
 )
+_ROUTE = re.compile(r"@[^@,]++(?:,@[^@,]++)*+")
 _COMMENT_PART = re.compile(r"[^()\\\x00-\x08\x0b\x0c\x0e-\x1f\x7f]++|\\[^\x00-\x1f\x7f]|[()]")
 
 
@@ -106,7 +107,9 @@ class Header:
 def parse_mailboxes(raw: bytes) -> list[Mailbox]:
     """Return the mailboxes of an address-list field such as From, in order; groups are opened (RFC 6854).
 
-    Display names and comments are skipped, encoded words in them too: nothing they say is an address.
+    Display names and comments are skipped, encoded words in them too: nothing they say is an address. But an address
+    that stands where a name belongs, without quotes, is returned like the others: it is what some readers show as the
+    author (RFC 5322 §3.2.5 keeps ``@`` out of a name).
 
     Args:
         raw: the value of the field as it stood, folds and all.
@@ -171,16 +174,22 @@ class _AddressList:
         elif self._complete:
             raise FieldError("something stands between an address and the next comma")
         elif text == ":" and self._before and not self._in_group:
-            self._before.clear()
+            self._leave_name()
             self._in_group = True
         elif text == "<":
+            self._leave_name()
             self.mailboxes.append(_read_mailbox(_join(_without_route(_take_brackets(following)))))
-            self._before.clear()
             self._complete = True
         elif text in (":", ";", ">"):
             raise FieldError(f"a {text!r} stands where none belongs")
         else:
             self._before.append(token)
+
+    def _leave_name(self) -> None:
+        """What was read so far is the name of the address or group that follows; an address in its place counts too."""
+        if any(token.text == "@" for token in self._before):
+            self.mailboxes.append(_read_mailbox(_join(self._before)))
+        self._before.clear()
 
     def _separate(self) -> None:
         """End one list element; an empty one is allowed (RFC 5322 §4.4)."""
@@ -203,11 +212,14 @@ def _take_brackets(following: Iterator[_Token]) -> list[_Token]:
 
 def _without_route(inside: list[_Token]) -> list[_Token]:
     """Drop ``@a,@b:`` before the address (RFC 5322 §4.4, obs-route)."""
-    if inside and inside[0].text == "@":
-        for at, token in enumerate(inside):
-            if token.text == ":":
-                return inside[at + 1 :]
-    return inside
+    texts = [token.text for token in inside]
+    if texts[:1] != ["@"] or ":" not in texts:
+        return inside
+    end = texts.index(":")
+    # Hosts alone: what another reader could take for the address is no route.
+    if _ROUTE.fullmatch("".join(texts[:end])) is None:
+        raise FieldError("what stands before the colon in angle brackets is no route")
+    return inside[end + 1 :]
 
 
 def _join(tokens: list[_Token]) -> str:
