@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import email
 import email.policy
-from collections.abc import Awaitable, Callable, Coroutine
+import errno
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from tests.delivery.doubles import (
     Answer,
     Events,
     FixedLookup,
+    MemoryContent,
     MemoryQueue,
     Peer,
     Session,
@@ -475,6 +477,38 @@ def test_damaged_content_is_held_for_the_operator() -> None:
         assert scene.events.names() == ["queue.damaged"]
 
     scene(body)
+
+
+def test_content_that_cannot_be_read_just_now_waits_for_another_attempt_and_not_for_the_operator() -> None:
+    class Crowded(MemoryContent):
+        def chunks(self, length: int, /) -> Iterator[bytes]:
+            if length > 65_536:  # the header was read, the content itself cannot be
+                raise OSError(errno.EMFILE, "Too many open files")
+            return super().chunks(length)
+
+    async def body(scene: Scene, peer: Peer) -> None:
+        scene.queue.stored = Crowded(CONTENT, large=True)
+        await scene.deliver(message_to("a@x.example"))
+        assert scene.queue.states() == [State.DEFERRED]
+        assert scene.queue.outcomes()[0].reply.startswith("451 4.3.0")
+        assert peer.transactions == []
+
+    scene(body, Peer(offers=("8BITMIME",)))
+
+
+def test_what_is_kept_of_a_reply_is_bounded() -> None:
+    """It is written for each recipient, and once more for each in the DSN."""
+    endless = b"".join(b"550-5.1.1 " + b"x" * 900 + b"\r\n" for _ in range(90)) + b"550 5.1.1 x\r\n"
+
+    async def body(scene: Scene, peer: Peer) -> None:
+        await scene.deliver(message_to(*(f"bad{number}@x.example" for number in range(50))))
+        assert scene.queue.states() == [State.FAILED] * 50
+        assert all(outcome.reply.startswith("550 5.1.1 x") for outcome in scene.queue.outcomes())
+        assert all(len(outcome.reply) <= 1000 for outcome in scene.queue.outcomes())
+        ((_, octets),) = scene.queue.reports
+        assert len(octets) < 50 * 3000
+
+    scene(body, Peer(answers={"RCPT TO": endless}))
 
 
 def route(peer: Peer, **settings: Any) -> RouteSettings:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sekisho.delivery.maildir import DELIVERED, MAILBOX_FULL, NO_ACCESS, MaildirDelivery, deliver, maildir_of
+from sekisho.queue import ContentDamaged
 
 PREFIX = b"Return-Path: <>\r\n"
 
@@ -82,6 +83,20 @@ def test_what_cannot_be_written_leaves_nothing_and_waits(tmp_path: Path, number:
     assert replies == [reply, DELIVERED]
     assert not files(tmp_path, "tmp")
     assert len(files(tmp_path, "new")) == 1
+
+
+def test_damaged_content_costs_the_others_of_its_batch_nothing(tmp_path: Path) -> None:
+    """What is in ``new`` already must not be answered as deferred: it would be delivered again."""
+
+    def damaged(_: int) -> Iterator[bytes]:
+        yield b"half a"
+        raise ContentDamaged("the file is short")
+
+    one = tmp_path / "one"
+    replies = deliver([delivery(one, b"a\r\n"), MaildirDelivery(one, PREFIX, damaged), delivery(one, b"b\r\n")])
+    assert replies == [DELIVERED, NO_ACCESS, DELIVERED]
+    assert len(files(one, "new")) == 2
+    assert not files(one, "tmp")
 
 
 def test_a_directory_that_cannot_be_made_defers(tmp_path: Path) -> None:

@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sekisho.queue import ContentDamaged, SpoolError, SpoolFull
-from sekisho.queue.content import HEAD, MEMORY_BOUND, RESERVE, ContentHandle, ContentWriter, Memory, verify_file
+from sekisho.queue.content import (
+    HEAD,
+    MEMORY_BOUND,
+    MOST_HELD,
+    MOST_PARTS,
+    RESERVE,
+    ContentHandle,
+    ContentWriter,
+    Memory,
+    verify_file,
+)
 
 LIMIT = 100_000
 
@@ -75,6 +85,16 @@ def test_memory_does_not_grow_with_the_message(tmp_path: Path) -> None:
     assert most <= LIMIT + 16_384
     assert memory.octets == HEAD
     content.discard()
+
+
+def test_memory_does_not_grow_with_the_number_of_pieces(tmp_path: Path) -> None:
+    """A client may send its content in segments, or TLS records, of an octet or two."""
+    content = writer(tmp_path)
+    for _ in range(LIMIT):
+        content.write(b"ab")
+        assert len(content._parts) <= MOST_HELD
+        assert len(content._tail) <= MOST_PARTS
+    assert b"".join(stored(content).chunks()) == b"ab" * LIMIT
 
 
 def test_while_much_is_arriving_content_goes_to_files_earlier(tmp_path: Path) -> None:
@@ -178,6 +198,22 @@ def test_a_short_or_missing_file_is_damaged_content(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(ContentDamaged, match="No such file"):
         list(ContentHandle(size, None, path, described.start).chunks())
+
+
+def test_a_file_that_cannot_be_opened_just_now_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damaged content waits for the operator; too many open files pass by themselves."""
+    content = writer(tmp_path)
+    content.write(b"x" * (LIMIT + 1))
+    size, path, described = content.size, content.path, content.finish_file()
+    content.sync_file()
+    assert path is not None
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        verify_file(path, size, described)
 
 
 def test_only_the_head_can_be_changed_and_only_within_its_room(tmp_path: Path) -> None:

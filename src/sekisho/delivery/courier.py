@@ -361,9 +361,13 @@ class Courier:
         began = self._loop.time()
         try:
             await connection.transact(act, None if content.octets is not None else transaction.in_parts(content))
-        except (ContentDamaged, OSError) as error:
+        except ContentDamaged as error:
             connection.abort()  # the peer discards what has no final dot
             self._settler.hold(job, str(error))
+            return None
+        except OSError:
+            connection.abort()
+            self._settler.settle(job, [CONTENT_UNREADABLE] * len(job.recipients), "")
             return None
         except TemporaryFailure as failure:
             if not act.content_begun and not last:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sekisho.queue import ContentDamaged
 from sekisho.smtp import Reply
 
 __all__ = ["MaildirDelivery", "deliver", "maildir_of"]
@@ -63,6 +64,8 @@ def deliver(deliveries: Sequence[MaildirDelivery]) -> list[Reply]:
             _write(delivery)
         except OSError as error:
             replies.append(_explain(error))
+        except ContentDamaged:  # the next attempt verifies it and holds it; the others in this batch are there already
+            replies.append(NO_ACCESS)
         else:
             replies.append(DELIVERED)
             directories.setdefault(delivery.directory / "new", []).append(number)

@@ -21,6 +21,8 @@ __all__ = ["Events", "Settler"]
 DAMAGED = "451 4.3.0 The stored message is damaged; it waits for the operator"
 REPORT_FAILED = "451 4.3.0 The report to the sender could not be made; it is tried again"
 
+MAX_TEXT = 1000  # characters kept of a peer's reply: it is written for each recipient, and again in the DSN
+
 _EVENTS = {
     State.DELIVERED: "delivery.delivered",
     State.DEFERRED: "delivery.deferred",
@@ -90,7 +92,7 @@ class Settler:
         text = ""
         for recipient, reply in zip(job.recipients, replies, strict=True):
             if reply is not last:
-                last, text = reply, str(reply)
+                last, text = reply, str(reply)[:MAX_TEXT]
             state, next_attempt = self._judge(reply, recipient, message.expires, now, not_before)
             outcome = Outcome(recipient.number, state, text, next_hop, now, next_attempt)
             if state is State.DELIVERED:

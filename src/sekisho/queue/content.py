@@ -28,9 +28,11 @@ HEAD = 65536  # octets kept in memory of content that goes to a file; header che
 RESERVE = 65536  # octets the head may grow by
 FLUSH = 262144  # octets collected before a write; fewer, larger system calls
 MOST_PARTS = 512  # in one writev(2): Linux takes 1024
+MOST_HELD = 256  # parts in memory before they are joined: each is an object, which two octets must not cost for long
 MEMORY_BOUND = 64 * 1024 * 1024  # octets of all arriving content in memory; past it, content over HEAD goes to files
 
 FULL_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_LOST = frozenset({errno.ENOENT, errno.EIO})  # whatever else keeps a file from being read will pass
 
 
 class Memory:
@@ -104,6 +106,8 @@ class ContentWriter:
         self._parts.append(octets)
         self._parts_size += len(octets)
         self._memory.octets += len(octets)
+        if len(self._parts) >= MOST_HELD:
+            self.head()
         if self._parts_size > self._inline_limit or (
             self._parts_size > HEAD and self._memory.octets > MEMORY_BOUND and self.failure is None
         ):
@@ -211,7 +215,7 @@ class ContentWriter:
         self._tail_checksum = zlib.crc32(octets, self._tail_checksum)
         self._tail.append(octets)
         self._tail_size += len(octets)
-        if self._tail_size >= FLUSH:
+        if self._tail_size >= FLUSH or len(self._tail) >= MOST_PARTS:
             self._flush_tail()
 
     def _flush_tail(self) -> None:
@@ -269,6 +273,7 @@ class ContentHandle:
 
         Raises:
             ContentDamaged: the file ends early or is gone.
+            OSError: it cannot be read now, for instance because too many files are open.
         """
         if self.octets is not None:
             if len(self.octets) <= length:
@@ -286,6 +291,7 @@ def verify_file(path: Path, size: int, described: FileContent) -> None:
 
     Raises:
         ContentDamaged: they differ, or the file is gone or short.
+        OSError: it cannot be read now.
     """
     head_end = described.start + described.head_size
     parts = (
@@ -312,4 +318,6 @@ def _read(path: Path, start: int, size: int, length: int) -> Iterator[bytes]:
                 remaining -= len(chunk)
                 yield chunk
     except OSError as error:
+        if error.errno not in _LOST:
+            raise
         raise ContentDamaged(f"{path}: {error.strerror}") from error

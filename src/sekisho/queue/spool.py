@@ -247,7 +247,7 @@ class Queue:
 
         Raises:
             ContentDamaged: it is not what was accepted: hold the message, never send it.
-            SpoolError: it cannot be read now.
+            SpoolError, OSError: it cannot be read now.
         """
         entry = self._window.entries.get(message.number)
         if entry is not None and entry.octets is not None:
