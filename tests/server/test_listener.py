@@ -351,6 +351,25 @@ def test_a_record_forged_while_the_client_waits_for_its_answer_is_no_mistake_of_
     run(main())
 
 
+def test_what_tls_itself_has_to_say_is_sent_and_not_piled_up(tmp_path: Path) -> None:
+    """RFC 8446 §4.6.3: each key update asked for is answered, so whoever asks for millions must not fill our memory."""
+
+    async def main() -> None:
+        async with opened(tmp_path) as station:
+            client = Client(station.server("submissions"))
+            client.start_tls()
+            await client.greeted()
+            pipe = client.conversation._pipe
+            assert pipe is not None
+            pipe.send(b"250 as if TLS had made this record\r\n")
+            assert pipe._outgoing.pending
+            client.send_raw(b"\x17\x03\x03\x00")  # nothing to read in it
+            assert pipe._outgoing.pending == 0
+            client.leave()
+
+    run(main())
+
+
 # The order of replies
 
 

@@ -622,6 +622,18 @@ def test_a_listed_network_relays_through_the_mx_listener(tmp_path: Path, address
     run(main())
 
 
+def test_a_network_taken_from_the_list_relays_no_more_in_open_sessions(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with opened(tmp_path, relay=LISTED) as station:
+            client = await station.client("192.0.2.7", station.server("mx"))
+            content = letter("From: printer@example.jp")
+            assert (await client.submit(content, sender="printer@example.jp")).code == 250
+            station.services.relay = RelaySettings()
+            assert (await client.submit(content, sender="printer@example.jp")).code == 550
+
+    run(main())
+
+
 def test_a_listed_network_must_log_in_to_submit(tmp_path: Path) -> None:
     async def main() -> None:
         async with opened(tmp_path, relay=LISTED) as station:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sekisho.smtp import Mailbox, RemoteProtocolError, Reply
+from sekisho.smtp import Mailbox, RemoteProtocolError, Reply, client
 from sekisho.smtp.client import (
     DATA,
     EMPTY_CONTENT,
@@ -82,6 +82,15 @@ def test_no_octets_make_the_parser_raise_anything_undocumented(octets: bytes, cu
 def test_what_is_not_smtp_is_refused_at_once(octets: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         ReplyParser().receive(octets)
+
+
+def test_long_replies_are_not_remembered() -> None:
+    """What a peer says must not stay in our memory: 256 replies of 200 KiB would be 50 MiB."""
+    before = client._parse_short_reply.cache_info().currsize
+    for number in range(50):
+        text = b"%d" % number + b"x" * 1000
+        assert len(ReplyParser().receive(b"550-" + text + b"\r\n550 " + text + b"\r\n550 " + text + b"\r\n")) == 2
+    assert client._parse_short_reply.cache_info().currsize == before
 
 
 def test_an_unfinished_reply_is_pending() -> None:

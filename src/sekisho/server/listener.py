@@ -155,6 +155,8 @@ class Conversation(asyncio.Protocol):
                 self._handshake_progress(pipe)
                 if self._smtp is None:
                     return
+            else:
+                self._answer_in_tls(pipe)
             if pipe.ended and not plain:
                 self._close()
                 return
@@ -200,9 +202,7 @@ class Conversation(asyncio.Protocol):
         self.deadline = self._server.clock() + HANDSHAKE_TIMEOUT
 
     def _handshake_progress(self, pipe: TlsPipe) -> None:
-        outgoing = pipe.outgoing()
-        if outgoing and self._transport is not None:
-            self._transport.write(outgoing)
+        self._answer_in_tls(pipe)
         if not pipe.established:
             return
         self._greeted = True
@@ -213,6 +213,12 @@ class Conversation(asyncio.Protocol):
         if not upgraded:
             smtp.greet()
             self._flush()
+
+    def _answer_in_tls(self, pipe: TlsPipe) -> None:
+        """Send what TLS itself has to say, such as the answer to a key update: kept, a client could pile it up."""
+        outgoing = pipe.outgoing()
+        if outgoing and self._transport is not None:
+            self._transport.write(outgoing)
 
     def _tls_failed(self, pipe: TlsPipe, error: TlsError) -> None:
         alert = pipe.outgoing()

@@ -41,6 +41,7 @@ from sekisho.smtp import (
 from sekisho.store import StoreError
 
 from .content import Handling, dress
+from .settings import RelaySettings
 
 if TYPE_CHECKING:
     from .service import MailServer, Services
@@ -82,6 +83,7 @@ class Session:
         "_may_relay",
         "_messages",
         "_recipients",
+        "_relay",
         "_server",
         "_services",
         "_submission",
@@ -106,7 +108,8 @@ class Session:
         self._failures: SessionFailures | None = None
         self._content: ContentWriter | None = None
         self._mail: MailFrom | None = None
-        self._may_relay: bool | None = None  # not yet asked
+        self._relay: RelaySettings | None = None  # those that `_may_relay` was found by
+        self._may_relay = False
         self._messages = 0
         self._recipients: list[Recipient] = []
         self._verifying = False  # an answer of the client is with the authenticator
@@ -357,7 +360,9 @@ class Session:
         return None if self._is_relay_client() else replies.RELAY_DENIED
 
     def _is_relay_client(self) -> bool:
-        if self._may_relay is None:
+        relay = self._services.relay
+        if self._relay is not relay:  # a network taken from the list relays no more, open sessions included
+            self._relay = relay
             self._may_relay = not self._submission and self._services.may_relay(self.address)
         return self._may_relay
 

@@ -46,6 +46,7 @@ __all__ = [
 
 MAX_REPLY_LINE = 2048  # octets with CRLF; RFC 5321 §4.5.3.1.5 says 512, long policy texts exceed it
 MAX_REPLY_LINES = 100
+MAX_REMEMBERED = 120  # octets of a reply whose parsed form is kept: what peers send must not fill our memory
 
 DATA = b"DATA\r\n"
 RSET = b"RSET\r\n"
@@ -95,6 +96,8 @@ class ReplyParser:
                 lines.append(line)
                 replies.append(_parse_reply(tuple(lines)))
                 lines.clear()
+            elif len(line) <= MAX_REMEMBERED:
+                replies.append(_parse_short_reply(line))
             else:
                 replies.append(_parse_reply((line,)))
         self._buffer = buffer[start:] if start else buffer
@@ -104,6 +107,10 @@ class ReplyParser:
 
 
 @lru_cache(maxsize=256)  # "250 2.1.0 Ok" comes a million times a day
+def _parse_short_reply(line: bytes) -> Reply:
+    return _parse_reply((line,))
+
+
 def _parse_reply(lines: tuple[bytes, ...]) -> Reply:
     digits = lines[0][:3]
     if len(digits) != 3 or not digits.isdigit() or digits[:1] not in b"2345" or lines[-1][3:4] not in (b" ", b""):
