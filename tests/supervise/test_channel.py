@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from sekisho.supervise.channel import Channel, Drain, Failed, Message, Ready, Reloaded
+from sekisho.config import Secret, changed
+from sekisho.delivery import RouteSettings
+from sekisho.supervise.channel import Channel, Configuration, Drain, Failed, Message, Ready, Reload, Reloaded
+from sekisho.supervise.sections import Settings
 
 
 def test_messages_arrive_whole_and_in_order() -> None:
@@ -16,6 +21,25 @@ def test_messages_arrive_whole_and_in_order() -> None:
     ours.close()
     assert theirs.receive() is None
     theirs.close()
+
+
+def test_a_configuration_with_secrets_arrives_with_them(tmp_path: Path) -> None:
+    """A reload once ended the service when a route had a password."""
+    route = RouteSettings(name="isp", host="smtp.example.net", username="rin", password=Secret("hunter2"))
+    settings = Settings(hostname="mail.example.test", route=(route,))
+    ours, theirs = Channel.pair()
+    assert ours.send(Reload(Configuration(tmp_path / "sekisho.toml", settings, b"chain", b"key")))
+    (message,) = theirs.receive() or []
+    ours.close()
+    theirs.close()
+    assert isinstance(message, Reload)
+    assert message.configuration.settings == settings
+
+
+def test_new_routes_do_not_wait_for_a_restart() -> None:
+    route = RouteSettings(name="isp", host="smtp.example.net")
+    old, new = Settings(hostname="mail.example.test"), Settings(hostname="mail.example.test", route=(route,))
+    assert changed(old, new) == (["route"], [])
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 5, 50])

@@ -7,11 +7,15 @@ worker reads the end of the stream, and stops.
 
 from __future__ import annotations
 
+import io
 import pickle
 import socket
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from sekisho.config import Secret
 
 from .sections import Settings
 
@@ -74,6 +78,19 @@ class Reloaded:
 Message = Reload | Drain | Ready | Failed | Reloaded
 
 
+class _Pickler(pickle.Pickler):
+    """Carries secrets, which refuse to be pickled elsewhere: here they go from memory to memory."""
+
+    def reducer_override(self, value: object) -> Any:
+        return (Secret, (value.reveal(),)) if isinstance(value, Secret) else NotImplemented
+
+
+def _pickled(message: Message) -> bytes:
+    octets = io.BytesIO()
+    _Pickler(octets).dump(message)
+    return octets.getvalue()
+
+
 class Channel:
     """One end of the pair. Sending blocks for at most `SEND_TIMEOUT`; what arrives is fed by whoever watches it."""
 
@@ -93,7 +110,7 @@ class Channel:
 
     def send(self, message: Message) -> bool:
         """Send *message*; False when the other side is gone or hangs."""
-        octets = pickle.dumps(message)
+        octets = _pickled(message)
         try:
             self.socket.sendall(LENGTH.pack(len(octets)) + octets)
         except OSError:

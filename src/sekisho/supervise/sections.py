@@ -80,7 +80,7 @@ class Settings:
     policy: PolicySettings = setting(PolicySettings(), "How much, and under which addresses.")
     queue: QueueSettings = setting(QueueSettings(), "Where accepted mail waits.")
     delivery: DeliverySettings = setting(DeliverySettings(), "How mail leaves.")
-    route: tuple[RouteSettings, ...] = setting((), "Smarthosts.")
+    route: tuple[RouteSettings, ...] = setting((), "Smarthosts.", reload=True)
     local: LocalSettings = setting(LocalSettings(), "Domains whose mailboxes are here.")
     relay: RelaySettings = setting(RelaySettings(), "Relaying without AUTH.")
     dns: DnsSettings = setting(DnsSettings(), "Resolvers.")
