@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import os
+import pwd
 import socket
 from pathlib import Path
 
@@ -11,7 +13,8 @@ import pytest
 from sekisho.supervise.certificate import examine, make_self_signed
 from sekisho.supervise.check import Report, check
 from sekisho.supervise.errors import StartError
-from sekisho.supervise.init import dns_records
+from sekisho.supervise.init import Answers, dns_records, initialize
+from sekisho.supervise.privileges import Identity
 from sekisho.supervise.serve import read_settings
 
 from .conftest import Initialize
@@ -129,8 +132,48 @@ def test_missing_files_are_both_named(tmp_path: Path) -> None:
     assert all(finding.remedy for finding in findings)
 
 
-def test_the_records_to_publish_name_host_and_domain() -> None:
+def test_the_records_to_publish_name_host_and_domain(initialized: Initialize) -> None:
     """RFC 8314 §5.1: submissions comes before submission."""
-    records = "\n".join(dns_records("mail.example.jp", "example.jp"))
-    assert "_submissions._tcp.example.jp.  IN  SRV   0 1 465 mail.example.jp." in records
-    assert "example.jp.  IN  MX    10 mail.example.jp." in records
+    records = dns_records(initialized().settings)
+    assert "0 1 465 mail.example.test." in records
+    assert "10 1 587 mail.example.test." in records
+    assert "10 mail.example.test." in records
+    assert "v=spf1" in records
+    assert "imap" not in records
+
+
+def test_no_domain_no_records_to_publish(initialized: Initialize) -> None:
+    assert dns_records(initialized(local__domains="[]", accounts__default_domain='""').settings) == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+def test_the_service_user_can_read_what_init_writes_but_not_change_it(tmp_path: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    identity = Identity("nobody", nobody.pw_uid, nobody.pw_gid)
+    written = initialize(Answers(tmp_path / "sekisho.toml", HOSTNAME, "example.test", "data", {}), identity)
+    for path in (*written.made, written.where.key.parent):
+        found = path.stat()
+        assert (found.st_uid, found.st_gid) == (0, nobody.pw_gid)
+        assert found.st_mode & 0o040
+        assert not found.st_mode & 0o022
+    assert not written.where.key.stat().st_mode & 0o007
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root reads what another user cannot")
+def test_what_the_service_user_cannot_read_or_write_is_told(initialized: Initialize, tmp_path: Path) -> None:
+    for directory in [tmp_path, *tmp_path.parents][:3]:
+        directory.chmod(directory.stat().st_mode | 0o011)
+    initialized(**UNPRIVILEGED, service__user='"nobody"')
+    config, password = tmp_path / "sekisho.toml", tmp_path / "isp-password"
+    password.write_text("hunter2hunter2")
+    password.chmod(0o600)
+    with config.open("a") as file:
+        file.write('\n[[route]]\nname = "isp"\nhost = "smtp.example.net"\nusername = "a"\n')
+        file.write('password_file = "isp-password"\n')
+    config.chmod(0o644)
+    report = check(config, {}, before_start=True)
+    assert any("cannot be written by the service user" in line for line in said(report, "error"))
+    assert any("isp-password" in line and "at a reload" in line for line in said(report, "warning"))
+    config.chmod(0o600)
+    warnings = said(check(config, {}, before_start=True), "warning")
+    assert any(line.startswith("configuration: the service user cannot read") for line in warnings)

@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("everything was there already; nothing was changed")
     if not arguments.no_account:
         _first_account(arguments, written, domain)
-    _what_next(answers.config, written, domain)
+    _what_next(answers.config, written)
     return 0
 
 
@@ -82,10 +82,14 @@ def _first_account(arguments: argparse.Namespace, written: Written, domain: str)
     print(f"account {printable(login)} made" + (f", password: {password}" if generated else ""))
 
 
-def _what_next(config: Path, written: Written, domain: str) -> None:
+def _what_next(config: Path, written: Written) -> None:
     from sekisho.supervise.init import dns_records
 
-    print("\nPublish in DNS:\n")
-    for line in dns_records(written.settings.hostname, domain):
-        print(f"    {line}")
-    print(f"\nThen:\n\n    sekisho check --config {config}\n    sekisho serve --config {config}\n")
+    if found := dns_records(written.settings):
+        print("\nPublish in DNS, to begin with:\n")
+        for line in found.splitlines():
+            print(f"    {line}")
+    print(
+        f"\nThen:\n\n    sekisho check --config {config}\n    sekisho serve --config {config}\n"
+        f"    sekisho dns show --config {config}    # every record: also DMARC, MTA-STS, automatic configuration\n"
+    )

@@ -57,7 +57,7 @@ def check(path: Path, environment: Mapping[str, str], *, before_start: bool = Fa
     findings += certificate.examine(where.certificate, where.key, settings.hostname, now)
     identity, named = _user(settings)
     findings += named
-    findings += as_service_user(identity, lambda: [*_directories(where), *_reload(where)])
+    findings += as_service_user(identity, lambda: [*_directories(where), *_reload(path, environment, where)])
     findings += _accounts(settings, where)
     findings += _ports(settings, where)
     if not before_start:
@@ -100,24 +100,39 @@ def as_service_user(identity: Identity | None, look: Callable[[], list[Finding]]
     return [Finding(**found) for found in json.loads(told)]
 
 
-def _reload(where: Places) -> list[Finding]:
-    """At the start root reads the key; at a reload the service user does."""
-    return [
+def _reload(path: Path, environment: Mapping[str, str], where: Places) -> list[Finding]:
+    """At the start root reads these files; at a reload the service user does."""
+    from .serve import read_settings
+
+    unreadable = [
         Finding(
             "warning",
             setting,
-            f"the service user cannot read {path}: a reload will keep the old certificate",
-            f"chgrp its group and chmod 640 {path}, and let it enter the directories above",
+            f"the service user cannot read {file}: a reload will keep what is in use",
+            f"chgrp its group and chmod 640 {file}, and let it enter the directories above",
         )
-        for setting, path in (("tls.certificate", where.certificate), ("tls.key", where.key))
-        if not os.access(path, os.R_OK)
+        for setting, file in (
+            ("configuration", path),
+            ("tls.certificate", where.certificate),
+            ("tls.key", where.key),
+        )
+        if not os.access(file, os.R_OK)
     ]
+    if os.access(path, os.R_OK):
+        try:
+            read_settings(path, environment)
+        except StartError as error:
+            unreadable += [
+                Finding("warning", "configuration", f"for the service user, at a reload: {problem}")
+                for problem in error.problems
+            ]
+    return unreadable
 
 
 def _directories(where: Places) -> list[Finding]:
     findings = []
     for directory in where.writable():
-        existing = next(path for path in (directory, *directory.parents) if path.exists())
+        existing = next(path for path in (directory, *directory.parents) if os.path.exists(path))
         if not existing.is_dir():
             text, remedy = f"{existing} is not a directory", "move it away, or choose another directory"
             findings.append(Finding("error", "service.directory", text, remedy))
@@ -136,7 +151,7 @@ def _accounts(settings: Settings, where: Places) -> list[Finding]:
             count = len(store.list())
     except (StoreError, OSError) as error:
         return [Finding("error", "accounts", str(error), "restore the accounts database from the backup")]
-    return [Finding("ok", "accounts", f"{count} accounts")] if count else [none]
+    return [Finding("ok", "accounts", f"{count} account{'s' if count > 1 else ''}")] if count else [none]
 
 
 def _ports(settings: Settings, where: Places) -> list[Finding]:

@@ -13,12 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sekisho.autoconfig import Kind, NotOffered, Record, records, zone
 from sekisho.config import example
 from sekisho.store import write_atomically
 
 from .certificate import make_self_signed
 from .errors import StartError
 from .privileges import Identity
+from .provider import provider
 from .sections import Places, Settings, places
 from .serve import prepare_directories, read_settings
 
@@ -85,8 +87,10 @@ def initialize(answers: Answers, identity: Identity | None) -> Written:
 
 
 def _hand_over(made: Sequence[Path], identity: Identity) -> None:
+    """Let the service user read what was made. Not write: the next start takes its orders from there as root."""
     for path in made:
-        os.chown(path, identity.uid, identity.gid)
+        os.chown(path, 0, identity.gid)
+        path.chmod(0o750 if path.is_dir() else path.stat().st_mode | 0o040)
 
 
 def configuration_text(answers: Answers) -> str:
@@ -123,20 +127,19 @@ def _fill_in(text: str, key: str, value: str) -> str:
     return text[:start] + section + text[end:]
 
 
-def dns_records(hostname: str, domain: str) -> list[str]:
-    """Return the records to publish, as lines of a zone file, with a comment on each.
+def dns_records(settings: Settings) -> str:
+    """Return the first records to publish, as lines of a zone file: who receives, who sends, where clients connect.
 
-    Source: RFC 5321 §5.1 (MX), RFC 6186 §3.1 and RFC 8314 §5.1 (SRV), RFC 7208 (SPF).
+    ``sekisho dns show`` has all of them.
     """
-    return [
-        "; addresses of this machine, and the same names in its reverse zone",
-        f"{hostname}.  IN  A     192.0.2.1      ; put your IPv4 address here",
-        f"{hostname}.  IN  AAAA  2001:db8::1    ; put your IPv6 address here, or leave the line out",
-        f"; mail for {domain} comes here",
-        f"{domain}.  IN  MX    10 {hostname}.",
-        f"; who may send with addresses in {domain}: this machine",
-        f'{domain}.  IN  TXT   "v=spf1 mx -all"',
-        "; mail clients find the ports by themselves: 465 first, then 587",
-        f"_submissions._tcp.{domain}.  IN  SRV   0 1 465 {hostname}.",
-        f"_submission._tcp.{domain}.   IN  SRV   10 1 587 {hostname}.",
-    ]
+    try:
+        every = records(provider(settings))
+    except NotOffered:
+        return ""
+    return zone([record for record in every if _is_first(record)])
+
+
+def _is_first(record: Record) -> bool:
+    if record.kind is Kind.SRV:
+        return not record.value.endswith(" .")
+    return record.kind in (Kind.ADDRESS, Kind.MX) or record.tag == "v=spf1"
