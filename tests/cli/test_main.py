@@ -74,6 +74,38 @@ def test_an_account_is_added_listed_changed_and_deleted(run: Run, capsys: pytest
     assert run("account", "show", "rin@example.test") == 1
 
 
+def test_a_limit_is_a_number_none_or_that_of_the_policy(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    def shown() -> object:
+        capsys.readouterr()
+        run("account", "show", "rin", "--json")
+        return json.loads(capsys.readouterr().out)["messages_per_hour"]
+
+    run("account", "add", "rin", text="correct horse battery\n")
+    assert shown() is None
+    for given, kept in (("0", 0), ("7", 7), ("default", None)):
+        assert run("account", "change", "rin", "--messages-per-hour", given) == 0
+        assert shown() == kept
+    for wrong in ("-3", "many", "\N{SUPERSCRIPT TWO}"):
+        with pytest.raises(SystemExit, match="2"):
+            run("account", "change", "rin", f"--messages-per-hour={wrong}")
+    assert shown() is None
+
+
+def test_a_change_of_nothing_is_refused(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    run("account", "add", "rin", text="correct horse battery\n")
+    assert run("account", "change", "rin") == 1
+    assert "nothing to change" in capsys.readouterr().err
+
+
+def test_columns_stay_aligned_when_a_name_is_japanese(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    for login in ("日本@example.test", "abcd@example.test"):
+        run("account", "add", login, text="correct horse battery\n")
+    capsys.readouterr()
+    assert run("account", "list") == 0
+    _, ascii_line, wide_line = capsys.readouterr().out.splitlines()
+    assert len(ascii_line) == len(wide_line) + 2
+
+
 def test_a_generated_password_is_printed_once_and_hard_to_guess(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("account", "add", "aoi", "--generate") == 0
     password = capsys.readouterr().out.strip().rpartition(" ")[2]

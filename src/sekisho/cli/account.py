@@ -74,9 +74,23 @@ def _declare_properties(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--smarthost", action=argparse.BooleanOptionalAction, help="a server that also sends bounces (<>)"
     )
-    parser.add_argument("--messages-per-hour", type=int, metavar="N", help="limit of its own")
-    parser.add_argument("--recipients-per-hour", type=int, metavar="N", help="limit of its own")
+    for what in ("messages", "recipients"):
+        parser.add_argument(
+            f"--{what}-per-hour",
+            type=_limit,
+            default=argparse.SUPPRESS,
+            metavar="N",
+            help='limit of its own; 0: none; "default": that of the policy again',
+        )
     parser.add_argument("--language", choices=("ja", "en"), help="language of DSNs to it")
+
+
+def _limit(text: str) -> int | None:
+    if text == "default":
+        return None
+    if not text.isdecimal() or not text.isascii():
+        raise argparse.ArgumentTypeError(f'{text!r} is neither a number from 0 up nor "default"')
+    return int(text)
 
 
 def add_account(settings: Settings, where: Places, login: str, password: str) -> Account:
@@ -102,8 +116,8 @@ def run_add(arguments: argparse.Namespace) -> int:
             identities=arguments.identity,
             smarthost=bool(arguments.smarthost),
             cram_md5=bool(arguments.cram_md5),
-            messages_per_hour=arguments.messages_per_hour,
-            recipients_per_hour=arguments.recipients_per_hour,
+            messages_per_hour=getattr(arguments, "messages_per_hour", None),
+            recipients_per_hour=getattr(arguments, "recipients_per_hour", None),
             language=arguments.language,
         )
     print(f"{printable(account.login)} added" + (f", password: {password}" if generated else ""))
@@ -158,9 +172,16 @@ def run_show(arguments: argparse.Namespace) -> int:
         show_json(facts)
         return 0
     for name, value in facts.items():
-        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-        print(f"{name.replace('_', ' '):20} {'-' if shown in (None, '') else printable(shown)}")
+        print(f"{name.replace('_', ' '):20} {_shown(value)}")
     return 0
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
+    return "-" if value in (None, "") else printable(value)
 
 
 def _plain(account: Account) -> dict[str, object]:
@@ -187,15 +208,17 @@ def run_change(arguments: argparse.Namespace) -> int:
     from sekisho.accounts import UNCHANGED
     from sekisho.supervise.stores import open_accounts
 
+    changes = {
+        "smarthost": UNCHANGED if arguments.smarthost is None else arguments.smarthost,
+        "messages_per_hour": getattr(arguments, "messages_per_hour", UNCHANGED),
+        "recipients_per_hour": getattr(arguments, "recipients_per_hour", UNCHANGED),
+        "language": UNCHANGED if arguments.language is None else arguments.language,
+    }
+    if all(value is UNCHANGED for value in changes.values()):
+        raise UsageError("nothing to change was given; `sekisho account change --help` shows what can be")
     settings, where = load_settings(arguments)
     with open_accounts(settings, where) as store:
-        account = store.change(
-            arguments.login,
-            smarthost=UNCHANGED if arguments.smarthost is None else arguments.smarthost,
-            messages_per_hour=UNCHANGED if arguments.messages_per_hour is None else arguments.messages_per_hour,
-            recipients_per_hour=UNCHANGED if arguments.recipients_per_hour is None else arguments.recipients_per_hour,
-            language=UNCHANGED if arguments.language is None else arguments.language,
-        )
+        account = store.change(arguments.login, **changes)
     print(f"{printable(account.login)} changed")
     return 0
 

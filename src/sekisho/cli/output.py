@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -54,9 +55,16 @@ def show_json(value: object) -> None:
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write rows in aligned columns; nothing but the header for an empty list."""
     lines = [list(header), *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    widths = [max(_columns(line[column]) for line in lines) for column in range(len(header))]
     for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        print(
+            "  ".join(cell + " " * (width - _columns(cell)) for cell, width in zip(line, widths, strict=True)).rstrip()
+        )
+
+
+def _columns(text: str) -> int:
+    """Return how wide *text* is on a terminal, where Japanese takes two columns a character."""
+    return len(text) if text.isascii() else sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
 
 
 def printable(value: Any) -> str:
