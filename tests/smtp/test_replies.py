@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sekisho.smtp import Reply, replies
@@ -78,6 +80,8 @@ LINES = st.lists(
 def test_parsing_what_was_rendered_gives_the_reply_back(
     code: int, with_status: bool, subject: int, detail: int, lines: tuple[str, ...]
 ) -> None:
+    # Text that begins like a status reads as one: it is never given without one.
+    assume(with_status or re.match(r"[245]\.\d{1,3}\.\d{1,3}(?: |$)", lines[0]) is None)
     status = f"{code // 100}.{subject}.{detail}" if with_status and code // 100 != 3 else None
     reply = Reply(code, status, lines)
     assert Reply.parse(reply.wire) == reply

@@ -355,6 +355,24 @@ def test_no_credential_shows_in_an_event_or_its_excerpt() -> None:
     assert not [word for word in (name, secret, "hidden", "secret") if word in shown]
 
 
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("PASS secret", "PASS (withheld)"),
+        ("a1 LOGIN rin secret", "a1 (withheld)"),
+        ("AUTHPLAIN AGEAYg==", "AUTHPLAIN (withheld)"),
+        ("Authorization: Basic c2VjcmV0", "Authorization: (withheld)"),
+        ("c2VjcmV0c2VjcmV0c2VjcmV0", "(withheld)"),
+        ("AUTH\tPLAIN AGEAYg==", "(withheld)"),
+        ("FOO", "FOO"),
+    ],
+)
+def test_of_an_unknown_command_only_the_verb_is_shown(line: str, shown: str) -> None:
+    """A mail program that speaks POP or IMAP to us, or forgets a space, sends its password in such a line."""
+    (event,) = [event for event in converse([lines("EHLO c", line)], SUBMISSION).events if isinstance(event, Wrong)]
+    assert event.line_excerpt == shown
+
+
 # STARTTLS
 
 

@@ -72,6 +72,7 @@ _TLS: Final = State.TLS
 _CLOSED: Final = State.CLOSED
 
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_WORD = re.compile(rb"[A-Za-z][A-Za-z0-9-]{0,14}:?(?= |$)")
 _AUTH_SHOWN = re.compile(rb"AUTH [A-Z0-9_-]{1,20}(?= |$)")
 
 
@@ -508,6 +509,11 @@ class ServerConnection:
             return "AUTH" if shown is None else shown[0].decode("ascii")
         if self._withholding and not verb:
             return "(withheld)"
+        if not verb:  # POP and IMAP clients come here too: "PASS secret", "a1 LOGIN rin secret"
+            word = _WORD.match(line)
+            if word is None:
+                return "(withheld)"
+            return word[0].decode("ascii") if word.end() == len(line) else f"{word[0].decode('ascii')} (withheld)"
         text = line[:MAX_EXCERPT_CHARACTERS].decode(errors="replace")
         return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
