@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import pwd
+import re
 import socket
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import pytest
 from sekisho.supervise.certificate import examine, make_self_signed
 from sekisho.supervise.check import Report, check
 from sekisho.supervise.errors import StartError
-from sekisho.supervise.init import Answers, dns_records, initialize
+from sekisho.supervise.init import Answers, configuration_text, dns_records, initialize
 from sekisho.supervise.privileges import Identity
 from sekisho.supervise.serve import read_settings
+from sekisho.supervise.stores import open_accounts
 
 from .conftest import Initialize
 
@@ -76,6 +78,58 @@ def test_settings_that_contradict_each_other_are_refused(initialized: Initialize
     assert len(caught.value.problems) == 2
     assert "unix:/run/dovecot/lmtp" in str(caught.value)
     assert "only one of username and password" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"hostname": '"mail .example.test"'}, "is not a full host name"),
+        ({"hostname": '"メール.example.test"'}, "is not a full host name"),
+        ({"local.domains": '["example.test", "@example.test"]'}, '"@example.test" is not a domain'),
+        ({"local.domains": '["ex ample.test"]'}, '"ex ample.test" is not a domain'),
+        ({"relay.networks": '["0.0.0.0/0"]'}, "lets strangers send through here"),
+        ({"relay.networks": '["::/1"]'}, "lets strangers send through here"),
+        ({"listener.submission.addresses": '["0.0.0.0:0"]', "local.domains": '["例え.test"]'}, None),
+        ({"relay.networks": '["10.0.0.0/8", "2001:db8::/32"]'}, None),
+    ],
+)
+def test_values_that_would_harm_are_refused(tmp_path: Path, changes: dict[str, str], words: str | None) -> None:
+    config = tmp_path / "sekisho.toml"
+    config.write_text(configuration_text(Answers(config, HOSTNAME, "example.test", "data", changes)))
+    if words is None:
+        read_settings(config, {})
+    else:
+        with pytest.raises(StartError, match=re.escape(words)):
+            read_settings(config, {})
+
+
+def test_no_listener_is_an_error(initialized: Initialize, tmp_path: Path) -> None:
+    initialized(**{f"listener__{kind}__enabled": "false" for kind in ("submission", "submissions", "mx")})
+    assert "ports: no listener is enabled" in said(check(tmp_path / "sekisho.toml", {}, before_start=True), "error")
+
+
+def test_two_listeners_on_one_port_are_an_error_that_blames_no_other_process(
+    initialized: Initialize, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    both = {
+        "listener__submission__addresses": f'["127.0.0.1:{port}"]',
+        "listener__mx__addresses": f'["0.0.0.0:{port}"]',
+    }
+    initialized(**(UNPRIVILEGED | both))
+    (problem,) = said(check(tmp_path / "sekisho.toml", {}, before_start=True), "error")
+    assert "listener.mx.addresses" in problem
+    assert "is taken by another listener" in problem
+
+
+def test_a_postmaster_without_an_account_is_a_warning(initialized: Initialize, tmp_path: Path) -> None:
+    written = initialized(**UNPRIVILEGED, local__postmaster='"rin@example.test"')
+    for login, warned in (("aoi@example.test", True), ("rin@example.test", False)):
+        with open_accounts(written.settings, written.where) as store:
+            store.add(login, "correct horse battery")
+        warnings = said(check(tmp_path / "sekisho.toml", {}, before_start=True), "warning")
+        assert any(line.startswith("local.postmaster: there is no account rin") for line in warnings) is warned
 
 
 @pytest.fixture

@@ -130,7 +130,7 @@ def _reload(path: Path, environment: Mapping[str, str], where: Places) -> list[F
 
 
 def _directories(where: Places) -> list[Finding]:
-    findings = []
+    findings: list[Finding] = []
     for directory in where.writable():
         existing = next(path for path in (directory, *directory.parents) if os.path.exists(path))
         if not existing.is_dir():
@@ -139,7 +139,7 @@ def _directories(where: Places) -> list[Finding]:
         elif not os.access(existing, os.W_OK | os.X_OK):
             text = f"{existing} cannot be written by the service user"
             findings.append(Finding("error", "service.directory", text, f"chown -R USER: {existing}"))
-    return findings or [Finding("ok", "service.directory", f"{where.directory} can be written")]
+    return list(dict.fromkeys(findings)) or [Finding("ok", "service.directory", f"{where.directory} can be written")]
 
 
 def _accounts(settings: Settings, where: Places) -> list[Finding]:
@@ -149,9 +149,17 @@ def _accounts(settings: Settings, where: Places) -> list[Finding]:
     try:
         with open_accounts(settings, where) as store:
             count = len(store.list())
+            postmaster = settings.local.postmaster
+            lost = postmaster is not None and store.get(postmaster) is None
     except (StoreError, OSError) as error:
         return [Finding("error", "accounts", str(error), "restore the accounts database from the backup")]
-    return [Finding("ok", "accounts", f"{count} account{'s' if count > 1 else ''}")] if count else [none]
+    if not count:
+        return [none]
+    found = [Finding("ok", "accounts", f"{count} account{'s' if count > 1 else ''}")]
+    if lost:
+        text = f"there is no account {postmaster}: mail to the postmaster is refused"
+        found.append(Finding("warning", "local.postmaster", text, "name the login of an account"))
+    return found
 
 
 def _ports(settings: Settings, where: Places) -> list[Finding]:
@@ -159,13 +167,13 @@ def _ports(settings: Settings, where: Places) -> list[Finding]:
 
     if running_workers(where.run):
         return [Finding("ok", "ports", "held by the running service")]
-    findings = []
-    for wanted in wanted_addresses(settings):
-        try:
-            close_all(bind_all([wanted], 1))
-        except StartError as error:
-            findings += [Finding("error", "ports", problem) for problem in error.problems]
-    return findings or [Finding("ok", "ports", "free")]
+    if not (wanted := wanted_addresses(settings)):
+        return [Finding("error", "ports", "no listener is enabled", "set enabled = true in [listener.submission]")]
+    try:
+        close_all(bind_all(wanted, 1))
+    except StartError as error:
+        return [Finding("error", "ports", problem) for problem in error.problems]
+    return [Finding("ok", "ports", "free")]
 
 
 async def _dns(settings: DnsSettings, hostname: str) -> list[Finding]:

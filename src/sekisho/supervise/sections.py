@@ -21,10 +21,14 @@ from sekisho.net.settings import TlsSettings
 from sekisho.policy import PolicySettings
 from sekisho.queue import QueueSettings
 from sekisho.server import ListenerSettings, RelaySettings
+from sekisho.smtp import is_domain, to_a_labels
 from sekisho.telemetry import LogSettings
 
 PORTS = {"submission": 587, "submissions": 465, "mx": 25}
 """Port of each kind of listener when its settings name no address (RFC 6409 §3.1, RFC 8314 §3.3, RFC 5321)."""
+
+WIDEST_RELAY = {4: 8, 6: 19}
+"""Prefix length of the largest network that somebody owns; a shorter one makes an open relay."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,18 +95,29 @@ class Settings:
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
         """What is wrong between settings that are well one by one: key, problem, remedy."""
-        if "." not in self.hostname or self.hostname != self.hostname.strip().lower():
+        if "." not in self.hostname or self.hostname != self.hostname.lower() or not is_domain(self.hostname):
             yield (
                 "hostname",
                 f'"{self.hostname}" is not a full host name in lower case',
-                "Use the name in DNS that clients connect to, such as mail.example.jp.",
+                "Use the name in DNS that clients connect to, such as mail.example.jp; other scripts as xn--….",
             )
-        if self.local.transport == "lmtp" and self.local.lmtp is None:
-            yield "local.lmtp", 'is missing, and transport = "lmtp" needs it', 'For instance "unix:/run/dovecot/lmtp".'
+        yield from self._local_problems()
         yield from self._route_problems()
         yield from self._address_problems()
+        for network in self.relay.networks:
+            if network.prefixlen < WIDEST_RELAY[network.version]:
+                yield "relay.networks", f'"{network}" lets strangers send through here', "Name your own networks."
         for key, problem, remedy in self.guide.strangers(self.accounts.default_domain):
             yield f"guide.{key}", problem, remedy
+
+    def _local_problems(self) -> Iterator[tuple[str, str, str]]:
+        default = self.accounts.default_domain
+        named = [("local.domains", domain) for domain in self.local.domains]
+        for key, domain in [*named, *([("accounts.default_domain", default)] if default else [])]:
+            if not is_domain(to_a_labels(domain)):
+                yield key, f'"{domain}" is not a domain', 'Write what stands after the @, such as "example.jp".'
+        if self.local.transport == "lmtp" and self.local.lmtp is None:
+            yield "local.lmtp", 'is missing, and transport = "lmtp" needs it', 'For instance "unix:/run/dovecot/lmtp".'
 
     def _route_problems(self) -> Iterator[tuple[str, str, str]]:
         names = [route.name for route in self.route]

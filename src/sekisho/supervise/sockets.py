@@ -61,6 +61,9 @@ def bind_all(wanted: Iterable[Wanted], workers: int) -> list[Bound]:
         except OSError as error:
             if want.optional and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                 continue
+            if error.errno == errno.EADDRINUSE and any(b.endpoint.port == want.endpoint.port for b in bound):
+                problems.append(f"{want.key}: {want.endpoint} is taken by another listener; give each its own port")
+                continue
             problems.append(explain_bind(want, error))
     if problems:
         close_all(bound)
