@@ -18,7 +18,7 @@ from .output import Commands, UsageError, config_path, printable, show_json, tab
 
 if TYPE_CHECKING:
     from sekisho.edge import Policy
-    from sekisho.edge.helper import HelperClient, Request
+    from sekisho.edge.client import HelperClient, Request
     from sekisho.edge.sightings import Sighting
     from sekisho.edge.watcher import Verdict
 
@@ -132,7 +132,7 @@ def _policy(arguments: argparse.Namespace, today: date | None = None, *, force: 
 
 
 def _client(arguments: argparse.Namespace) -> HelperClient:
-    from sekisho.edge.helper import HelperClient
+    from sekisho.edge.client import HelperClient
 
     return HelperClient(arguments.state)
 
@@ -142,15 +142,16 @@ def _ask(arguments: argparse.Namespace, request: Request, policy: Policy | None 
 
 
 def _request(verb: str, **fields: Any) -> Request:
-    from sekisho.edge.helper import Request
+    from sekisho.edge.client import Request
 
     return Request(verb, **fields)
 
 
 def run_plan(arguments: argparse.Namespace) -> int:
     """Show the difference between what holds and the policy."""
-    policy = _policy(arguments, arguments.on, force=arguments.force)
-    plan = _ask(arguments, _request("plan", on=arguments.on, force=arguments.force), policy)
+    with _client(arguments).begin() as client:
+        policy = _policy(arguments, arguments.on, force=arguments.force)
+        plan: dict[str, Any] = client.ask(_request("plan", on=arguments.on, force=arguments.force), policy)
     if arguments.json:
         show_json(plan)
         return 0
@@ -185,7 +186,8 @@ def run_apply(arguments: argparse.Namespace) -> int:
         force=arguments.force,
         force_drift=arguments.force_drift,
     )
-    done = _ask(arguments, request, _policy(arguments, force=arguments.force))
+    with _client(arguments).begin() as client:
+        done: dict[str, Any] = client.ask(request, _policy(arguments, force=arguments.force))
     if arguments.json:
         show_json(done)
         return 0
@@ -227,8 +229,9 @@ def _told(arguments: argparse.Namespace, version: Mapping[str, Any], words: str)
 
 def run_verify(arguments: argparse.Namespace) -> int:
     """Compare; exit status 1 when the kernel does not do what the policy says, or something bypasses it."""
-    policy = None if arguments.applied else _policy(arguments)
-    found = _ask(arguments, _request("verify", force=True), policy)
+    with _client(arguments).begin() as client:
+        policy = None if arguments.applied else _policy(arguments)
+        found: dict[str, Any] = client.ask(_request("verify", force=True), policy)
     if arguments.json:
         show_json(found)
         return 0 if found["ok"] else 1

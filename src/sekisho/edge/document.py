@@ -151,7 +151,7 @@ def _access_network(raw: object) -> AccessNetwork:
 
 
 def _exemption(raw: object) -> Exemption:
-    if not isinstance(raw, list) or len(raw) != 5 or not all(isinstance(cell, str) for cell in raw):
+    if not isinstance(raw, list) or len(raw) != 5 or set(map(type, raw)) != {str}:
         raise DocumentError("an exemption is not made of five texts")
     prefix, owner, reason, expires, note = raw
     return Exemption(Prefix.parse(prefix), owner, reason, date.fromisoformat(expires) if expires else None, note)

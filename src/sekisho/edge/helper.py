@@ -10,109 +10,45 @@ One request on standard input or on one connection of a local socket, one answer
 Before it reads anything it gives away all rights but CAP_NET_ADMIN (`privileges`). What it reads it trusts in nothing:
 the policy is checked again, compiled here, and the compiled rules are proven against it before nft sees them.
 
-`HelperClient` is the other side: it speaks to the socket when there is one, else starts a helper of its own, as root.
+`client` is the other side.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import os
 import pwd
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, is_dataclass
 from datetime import date
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
-from .document import MAX_OCTETS, DocumentError, decode, encode
+from . import checker
+from .client import ANSWER_WITHIN, DIRECTORY, SOCKET, HelperClient, HelperError, Refused, Request
+from .compile import compile_policy
+from .document import MAX_OCTETS, DocumentError, decode
 from .nftables import Backend, Candidate, Unproven
 from .policy import Policy
 from .privileges import drop_privileges
+from .render import render
 from .state import EdgeError
 
-__all__ = ["DIRECTORY", "SOCKET", "HelperClient", "HelperError", "Refused", "candidate", "main", "serve_one"]
-
-DIRECTORY: Final = Path("/var/lib/sekisho/edge")
-SOCKET: Final = Path("/run/sekisho/edge.sock")
-PACKAGES: Final = Path(__file__).parents[2]
+__all__ = ["DIRECTORY", "SOCKET", "HelperClient", "HelperError", "Refused", "Request", "candidate", "main", "serve_one"]
 
 MAX_REQUEST: Final = 64 * 1024
 MAX_WORDS: Final = 64 * 1024  # octets of an error told
 MAX_ELEMENTS_TOLD: Final = 200_000  # of a plan
 READ_WITHIN: Final = 20.0  # seconds for the whole request
-ANSWER_WITHIN: Final = 300.0
-MAX_TRIAL: Final = 7 * 86400.0
 FIRST_DESCRIPTOR: Final = 3  # of socket activation, sd_listen_fds(3)
-
-
-class HelperError(EdgeError):
-    """The helper could not be asked, or did not understand."""
-
-
-class Refused(EdgeError):
-    """The helper refused; `str()` tells why in its words, and `kind` is the name of its exception."""
-
-    def __init__(self, kind: str, words: str) -> None:
-        """Take the exception's name and words."""
-        super().__init__(words)
-        self.kind = kind
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked.
-
-    Fields:
-        confirm_within: seconds of the trial; None: the change holds at once.
-        force: enforce without an announcement.
-        force_drift: overwrite what others changed in our tables.
-        on: day for which the policy is compiled; only for planning.
-    """
-
-    verb: str
-    confirm_within: float | None = None
-    force: bool = False
-    force_drift: bool = False
-    on: date | None = None
-
-    @classmethod
-    def parse(cls, line: bytes) -> Request:
-        """Read the first line of a request.
-
-        Raises:
-            HelperError: it is not one.
-        """
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise HelperError("the request is not a line of JSON") from error
-        if not isinstance(row, dict) or row.keys() - set(cls.__slots__) or not isinstance(row.get("verb"), str):
-            raise HelperError("the request has unknown keys, or no verb")
-        within, on = row.get("confirm_within"), row.get("on")
-        if within is not None and (not isinstance(within, int | float) or isinstance(within, bool)):
-            raise HelperError("confirm_within is not a number")
-        if within is not None and not 1 <= within <= MAX_TRIAL:
-            raise HelperError("confirm_within is not from one second to seven days")
-        if not isinstance(row.get("force", False), bool) or not isinstance(row.get("force_drift", False), bool):
-            raise HelperError("force and force_drift are true or false")
-        try:
-            day = None if on is None else date.fromisoformat(str(on))
-        except ValueError as error:
-            raise HelperError("on is not a date") from error
-        return cls(row["verb"], within, row.get("force", False), row.get("force_drift", False), day)
-
-    def render(self) -> bytes:
-        """Write the first line of a request."""
-        row = {**asdict(self), "on": None if self.on is None else self.on.isoformat()}
-        return json.dumps({key: value for key, value in row.items() if value not in (None, False)}).encode() + b"\n"
 
 
 def candidate(policy: Policy, today: date) -> Candidate:
@@ -121,12 +57,8 @@ def candidate(policy: Policy, today: date) -> Candidate:
     Raises:
         Unproven: they do not; this is a mistake of ours, and nothing is applied.
     """
-    from .checker import prove
-    from .compile import compile_policy
-    from .render import render
-
     ruleset = compile_policy(policy, today)
-    problems = prove(policy, ruleset, today)
+    problems = checker.prove(policy, ruleset, today)
     if problems:
         raise Unproven(
             "the compiled rules are not proven to do what the policy says, so they are not applied:\n"
@@ -251,6 +183,7 @@ def main(argv: list[str] | None = None) -> int:
     if listener is not None:
         _serve(listener, arguments.state)
         return 0
+    gc.disable()  # one request, and the process is gone
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.stdout.buffer.write(serve_one(sys.stdin.buffer.read, Backend(arguments.state), _myself()))
     sys.stdout.buffer.flush()
@@ -277,6 +210,7 @@ def _serve(listener: socket.socket, state: Path) -> None:
         child = os.fork()
         if child == 0:
             try:
+                gc.disable()
                 signal.alarm(int(ANSWER_WITHIN))
                 _converse(connection, Backend(state))
             finally:
@@ -319,64 +253,7 @@ def _myself() -> str:
     return _user(int(told)) if told.isascii() and told.isdigit() and len(told) < 11 else _user(os.getuid())
 
 
-class HelperClient:
-    """Asks the helper; for the command line and the services."""
-
-    def __init__(self, directory: Path = DIRECTORY, *, socket_path: Path = SOCKET) -> None:
-        """Use the helper behind *socket_path*; as root, one of our own, with its state in *directory*."""
-        self._directory = directory
-        self._socket_path = socket_path
-
-    def ask(self, request: Request, policy: Policy | None = None) -> dict[str, object]:
-        """Return the result.
-
-        Raises:
-            Refused: in the helper's words.
-            HelperError: it could not be asked.
-        """
-        octets = request.render() + (b"" if policy is None else encode(policy))
-        answer = self._by_process(octets) if os.geteuid() == 0 else self._by_socket(octets)
-        try:
-            row = json.loads(answer)
-            if row["ok"]:
-                return dict(row["result"])
-            kind, words = str(row["kind"]), str(row["error"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise HelperError(
-                f"the helper did not answer; it said: {answer[-500:].decode(errors='replace')}"
-            ) from error
-        raise Refused(kind, words)
-
-    def _by_process(self, octets: bytes) -> bytes:
-        command = [sys.executable, "-P", "-s", "-m", "sekisho.edge.helper", "--state", str(self._directory.absolute())]
-        kept = {key: os.environ[key] for key in ("SUDO_UID", "TZ") if key in os.environ}
-        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "PYTHONPATH": str(PACKAGES), **kept}
-        try:
-            done = subprocess.run(command, input=octets, capture_output=True, env=environment, check=False, cwd="/")
-        except OSError as error:
-            raise HelperError(f"the helper cannot be started: {error.strerror}") from error
-        return done.stdout or done.stderr
-
-    def _by_socket(self, octets: bytes) -> bytes:
-        try:
-            with socket.socket(socket.AF_UNIX) as connection:
-                connection.settimeout(ANSWER_WITHIN)
-                connection.connect(str(self._socket_path))
-                connection.sendall(octets)
-                connection.shutdown(socket.SHUT_WR)
-                with connection.makefile("rb") as answer:
-                    return _whole(answer)
-        except OSError as error:
-            raise HelperError(
-                f"no privilege, and no helper at {self._socket_path}: {error.strerror}\n"
-                "Remedy: run as root (sudo), or have the helper's socket unit started and be in its group: "
-                "docs/operate/edge-rollout.md, section 1."
-            ) from error
-
-
-def _whole(answer: BinaryIO) -> bytes:
-    return answer.read(MAX_OCTETS)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    os._exit(status)  # without taking apart a hundred thousand values first

@@ -16,6 +16,7 @@ from sekisho.config import Network
 Address = IPv4Address | IPv6Address
 
 BITS: Final = {4: 32, 6: 128}
+_LENGTHS: Final = {text: n for n in range(129) for text in (str(n), f"{n:02}", f"{n:03}")}  # "8", and "08" as well
 _SOCKET_FAMILY: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
@@ -36,12 +37,13 @@ class Prefix(NamedTuple):
         except (OSError, ValueError):
             raise ValueError(f"{text!r} is not a network") from None
         first = int.from_bytes(octets)
+        bits = BITS[family]
         if not slash:
-            return cls(family, first, BITS[family])
-        if not (mask.isascii() and mask.isdigit() and len(mask) <= 3 and int(mask) <= BITS[family]):
+            return cls(family, first, bits)
+        length = _LENGTHS.get(mask, bits + 1)
+        if length > bits:
             raise ValueError(f"{text!r} is not a network")
-        length = int(mask)
-        if first & ((1 << (BITS[family] - length)) - 1):
+        if first & ((1 << (bits - length)) - 1):
             raise ValueError(f"{text!r} has host bits set")
         return cls(family, first, length)
 

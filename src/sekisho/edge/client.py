@@ -1,0 +1,190 @@
+"""The unprivileged side of `helper`: what is asked of it, and how it is reached.
+
+It speaks to the socket when it may not do otherwise, else starts a helper of its own, as root. Imports little, and
+`HelperClient.begin` starts the helper at once: it gets ready while the policy is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from .state import EdgeError
+
+if TYPE_CHECKING:
+    from .policy import Policy
+
+__all__ = ["DIRECTORY", "MAX_ANSWER", "SOCKET", "HelperClient", "HelperError", "Refused", "Request"]
+
+DIRECTORY: Final = Path("/var/lib/sekisho/edge")
+SOCKET: Final = Path("/run/sekisho/edge.sock")
+PACKAGES: Final = Path(__file__).parents[2]
+
+ANSWER_WITHIN: Final = 300.0  # seconds
+MAX_ANSWER: Final = 256 * 1024 * 1024
+MAX_TRIAL: Final = 7 * 86400.0
+
+
+class HelperError(EdgeError):
+    """The helper could not be asked, or did not understand."""
+
+
+class Refused(EdgeError):
+    """The helper refused; `str()` tells why in its words, and `kind` is the name of its exception."""
+
+    def __init__(self, kind: str, words: str) -> None:
+        """Take the exception's name and words."""
+        super().__init__(words)
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked.
+
+    Fields:
+        confirm_within: seconds of the trial; None: the change holds at once.
+        force: enforce without an announcement.
+        force_drift: overwrite what others changed in our tables.
+        on: day for which the policy is compiled; only for planning.
+    """
+
+    verb: str
+    confirm_within: float | None = None
+    force: bool = False
+    force_drift: bool = False
+    on: date | None = None
+
+    @classmethod
+    def parse(cls, line: bytes) -> Request:
+        """Read the first line of a request.
+
+        Raises:
+            HelperError: it is not one.
+        """
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise HelperError("the request is not a line of JSON") from error
+        if not isinstance(row, dict) or row.keys() - set(cls.__slots__) or not isinstance(row.get("verb"), str):
+            raise HelperError("the request has unknown keys, or no verb")
+        within, on = row.get("confirm_within"), row.get("on")
+        if within is not None and (not isinstance(within, int | float) or isinstance(within, bool)):
+            raise HelperError("confirm_within is not a number")
+        if within is not None and not 1 <= within <= MAX_TRIAL:
+            raise HelperError("confirm_within is not from one second to seven days")
+        if not isinstance(row.get("force", False), bool) or not isinstance(row.get("force_drift", False), bool):
+            raise HelperError("force and force_drift are true or false")
+        try:
+            day = None if on is None else date.fromisoformat(str(on))
+        except ValueError as error:
+            raise HelperError("on is not a date") from error
+        return cls(row["verb"], within, row.get("force", False), row.get("force_drift", False), day)
+
+    def render(self) -> bytes:
+        """Write the first line of a request."""
+        row = {**asdict(self), "on": None if self.on is None else self.on.isoformat()}
+        return json.dumps({key: value for key, value in row.items() if value not in (None, False)}).encode() + b"\n"
+
+
+class HelperClient:
+    """Asks the helper; for the command line and the services."""
+
+    __slots__ = ("_begun", "_directory", "_socket_path")
+
+    def __init__(self, directory: Path = DIRECTORY, *, socket_path: Path = SOCKET) -> None:
+        """Use the helper behind *socket_path*; as root, one of our own, with its state in *directory*."""
+        self._directory = directory
+        self._socket_path = socket_path
+        self._begun: subprocess.Popen[bytes] | None = None
+
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[HelperClient]:
+        """Have a helper get ready beside the block. When the block ends without a question, it ends too.
+
+        Within the block no cycles are looked for: tens of thousands of values are made, and all are wanted to its end.
+
+        Raises:
+            HelperError: it cannot be started.
+        """
+        if os.geteuid() == 0:
+            self._begun = self._started()
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            yield self
+        finally:
+            if collecting:
+                gc.enable()
+            unasked, self._begun = self._begun, None
+            if unasked is not None:
+                unasked.communicate()  # the end of its input: it refuses an empty request, and is gone
+
+    def ask(self, request: Request, policy: Policy | None = None) -> dict[str, object]:
+        """Return the result.
+
+        Raises:
+            Refused: in the helper's words.
+            HelperError: it could not be asked.
+        """
+        octets = request.render()
+        if policy is not None:
+            from .document import encode
+
+            octets += encode(policy)
+        answer = self._by_process(octets) if os.geteuid() == 0 else self._by_socket(octets)
+        try:
+            row = json.loads(answer)
+            if row["ok"]:
+                return dict(row["result"])
+            kind, words = str(row["kind"]), str(row["error"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise HelperError(
+                f"the helper did not answer; it said: {answer[-500:].decode(errors='replace')}"
+            ) from error
+        raise Refused(kind, words)
+
+    def _by_process(self, octets: bytes) -> bytes:
+        process, self._begun = self._begun or self._started(), None
+        told, words = process.communicate(octets)
+        return told or words
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-P", "-s", "-m", "sekisho.edge.helper", "--state", str(self._directory.absolute())]
+        kept = {key: os.environ[key] for key in ("SUDO_UID", "TZ") if key in os.environ}
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "PYTHONPATH": str(PACKAGES), **kept}
+        pipe = subprocess.PIPE
+        try:
+            return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, cwd="/")
+        except OSError as error:
+            raise HelperError(f"the helper cannot be started: {error.strerror}") from error
+
+    def _by_socket(self, octets: bytes) -> bytes:
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(ANSWER_WITHIN)
+                connection.connect(str(self._socket_path))
+                connection.sendall(octets)
+                connection.shutdown(socket.SHUT_WR)
+                with connection.makefile("rb") as answer:
+                    return _whole(answer)
+        except OSError as error:
+            raise HelperError(
+                f"no privilege, and no helper at {self._socket_path}: {error.strerror}\n"
+                "Remedy: run as root (sudo), or have the helper's socket unit started and be in its group: "
+                "docs/operate/edge-rollout.md, section 1."
+            ) from error
+
+
+def _whole(answer: BinaryIO) -> bytes:
+    return answer.read(MAX_ANSWER)
