@@ -583,6 +583,41 @@ def test_a_client_that_sends_nothing_is_told_and_let_go(tmp_path: Path) -> None:
     run(main())
 
 
+def test_a_command_that_comes_octet_by_octet_buys_no_time(tmp_path: Path) -> None:
+    """RFC 5321 §4.5.3.2.7 is about the next command, and one octet every four minutes would hold a place for days."""
+
+    async def main() -> None:
+        async with opened(tmp_path) as station:
+            limited = Limited(station)
+            client = await station.client(server=limited.server)
+            for letter_ in "EHL":
+                client.send(letter_)
+                await limited.pass_seconds(90)
+            assert client.heard == []
+            client.send("O")
+            await limited.pass_seconds(31 + SWEEP)
+            assert str(client.heard[0]).startswith("421 4.4.2")
+            await client.gone()
+
+    run(main())
+
+
+def test_content_that_is_refused_has_its_time_all_the_same(tmp_path: Path) -> None:
+    """RFC 3030 §2: the octets of a refused BDAT are read to their end."""
+
+    async def main() -> None:
+        async with opened(tmp_path) as station:
+            limited = Limited(station)
+            client = await station.client(server=limited.server)
+            client.send("BDAT 4 LAST\r\n")
+            for _ in range(4):
+                await limited.pass_seconds(280)
+                client.send("x")
+            assert str(client.heard[-1]).startswith("503")
+
+    run(main())
+
+
 def test_a_client_that_stops_in_the_middle_of_content_has_less_time(tmp_path: Path) -> None:
     async def main() -> None:
         async with opened(tmp_path) as station:

@@ -173,11 +173,12 @@ class Conversation(asyncio.Protocol):
             self._met_tls_too_late()
             return
         smtp.receive_data(data)
-        self._touch()
         if self._waiting or self._paused:
             self._pause_reading()
-        else:
-            self._run()
+            return
+        if smtp.in_content:  # a command counts when it is complete, so that its octets, one by one, buy no time
+            self._touch()
+        self._run()
 
     def _before_greeting(self, data: bytes) -> None:
         """Tell a ClientHello from a client that talks too early."""
@@ -317,6 +318,7 @@ class Conversation(asyncio.Protocol):
         octets = smtp.data_to_send()
         pipe = self._pipe
         if octets:
+            self._touch()
             if pipe is not None:
                 pipe.send(octets)
                 octets = pipe.outgoing()

@@ -135,6 +135,11 @@ class ServerConnection:
         return self._asked is not None
 
     @property
+    def in_content(self) -> bool:
+        """What comes next is content, kept or swallowed, and no command."""
+        return self._state is _CONTENT or self._state is _CHUNK
+
+    @property
     def authenticated(self) -> bool:
         """AUTH was answered with 235 in this TLS state."""
         return self._terms.authenticated
