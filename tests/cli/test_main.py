@@ -190,7 +190,21 @@ def test_check_reports_errors_with_status_2(tmp_path: Path, capsys: pytest.Captu
     assert json.loads(capsys.readouterr().out)["findings"][0]["grade"] == "error"
 
 
-def test_a_mistake_of_ours_is_one_line_and_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+def test_under_systemd_a_mistake_of_ours_is_in_the_journal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PrivateTmp hides what the service leaves in /tmp, and a stop removes it."""
+    monkeypatch.setenv("JOURNAL_STREAM", "9:4711")
+    assert explain(ZeroDivisionError("division by zero"), debug=False) == INTERNAL
+    error = capsys.readouterr().err
+    assert error.count("ZeroDivisionError: division by zero") == 1
+    assert "shown above" in error
+
+
+def test_a_mistake_of_ours_is_one_line_and_a_file(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
     assert explain(ZeroDivisionError("division by zero"), debug=False) == INTERNAL
     error = capsys.readouterr().err.strip()
     assert "\n" not in error

@@ -175,6 +175,12 @@ def test_a_key_of_another_certificate_is_found(pair: tuple[Path, Path], tmp_path
     assert finding.text == "the private key does not belong to the certificate"
 
 
+def test_every_name_that_clients_are_told_is_looked_for(pair: tuple[Path, Path]) -> None:
+    findings = examine(*pair, HOSTNAME, NOW, ["smtp.example.jp", "other.example.net"])
+    (wrong,) = [finding.text for finding in findings if finding.grade == "error"]
+    assert "not for other.example.net" in wrong
+
+
 def test_a_key_that_everybody_can_read_is_an_error(pair: tuple[Path, Path]) -> None:
     pair[1].chmod(0o644)
     assert any("read by every user" in finding.text for finding in examine(*pair, HOSTNAME, NOW))

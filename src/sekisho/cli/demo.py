@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
+import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,8 +64,12 @@ def show(arrived: Arrived) -> None:
 
 def stay(instance: Instance) -> None:
     """Wait until the reader presses Ctrl-C, or the service ends."""
-    trace = f"sekisho queue list --config {instance.config}"
-    print(f"The service stays up; Ctrl-C stops it. Try: {trace}", flush=True)
+    from sekisho.supervise.demo import RECIPIENT
+
+    own = Path(sys.executable).with_name("sekisho")  # in an environment that is not on the PATH
+    program = "sekisho" if shutil.which("sekisho") or not own.exists() else os.path.relpath(own)
+    print("The service stays up; Ctrl-C stops it. What happened to a message, in another terminal:\n")
+    print(f"    {program} trace {RECIPIENT} --config {os.path.relpath(instance.config)}", flush=True)
     try:
         instance.process.wait()
     except KeyboardInterrupt:

@@ -68,7 +68,10 @@ def explain(error: Exception, *, debug: bool) -> int:
     if isinstance(error, OSError) and error.filename is not None:
         print(f"sekisho: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
-    where = "shown above" if debug else f"in {_keep_traceback(error)}"
+    in_journal = "JOURNAL_STREAM" in os.environ  # set by systemd, which gives the service a /tmp that nobody sees
+    if in_journal and not debug:
+        traceback.print_exception(error)
+    where = "shown above" if debug or in_journal else f"in {_keep_traceback(error)}"
     print(
         f"sekisho: internal error ({type(error).__name__}); please report it, the details are {where}", file=sys.stderr
     )

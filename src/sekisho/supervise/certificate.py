@@ -69,8 +69,14 @@ def make_self_signed(certificate: Path, key: Path, names: Sequence[str], now: da
     write_atomically(certificate, built.public_bytes(serialization.Encoding.PEM), mode=0o644)
 
 
-def examine(certificate: Path, key: Path, hostname: str, now: datetime.datetime) -> list[Finding]:
-    """Return what is to be said about the files: readable, belonging together, in date, covering *hostname*."""
+def examine(
+    certificate: Path, key: Path, hostname: str, now: datetime.datetime, others: Sequence[str] = ()
+) -> list[Finding]:
+    """Return what is to be said about the files: readable, belonging together, in date, covering the names.
+
+    Args:
+        others: further names that clients are told to connect to.
+    """
     read: list[bytes] = []
     findings: list[Finding] = []
     for path, setting in ((certificate, "tls.certificate"), (key, "tls.key")):
@@ -93,7 +99,7 @@ def examine(certificate: Path, key: Path, hostname: str, now: datetime.datetime)
             Finding("error", "tls.certificate, tls.key", str(error), "name a PEM chain and the PEM key made for it")
         ]
     findings += _dates(chain[0], now)
-    findings.append(_name(chain[0], hostname))
+    findings += [_name(chain[0], name) for name in dict.fromkeys((hostname, *others))]
     findings.append(_trust(chain))
     findings += _privacy(key)
     return findings
