@@ -267,6 +267,23 @@ def test_what_the_operator_changes_counts_from_the_next_message_of_a_session_on(
     run(main())
 
 
+def test_a_new_password_ends_what_the_old_one_opened(tmp_path: Path) -> None:
+    """Whoever stole the old one keeps the connection open; the owner's mail program just logs in again."""
+
+    async def main() -> None:
+        async with opened(tmp_path) as station:
+            client, accounts = await station.sender(), station.services.accounts
+            assert (await client.submit(LETTER)).code == 250
+            accounts.add_identity(RIN, "other@example.jp")
+            assert (await client.submit(LETTER)).code == 250
+            accounts.set_password(RIN, "another word for it")
+            assert str(await client.submit(LETTER)).startswith("421 4.7.0")
+            await client.gone()
+            assert len(await station.kept()) == 2
+
+    run(main())
+
+
 def test_when_no_password_can_be_checked_the_client_is_asked_to_come_back(tmp_path: Path) -> None:
     """RFC 4954 §6."""
     accounts = replace(ACCOUNTS, hashing_backlog=0)

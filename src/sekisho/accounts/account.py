@@ -24,6 +24,8 @@ class Account:
         suspension: the operator's reason; "" when there is none or the account is not suspended.
         messages_per_hour, recipients_per_hour: limits of its own; None leaves them to the policy.
         language: ``ja`` or ``en``; None leaves it to the service.
+        password_marks: one for each verifier, telling nothing about it. An account found later shares none of them when
+            its password was set anew meanwhile; renewing an outdated verifier leaves the others.
     """
 
     id: int
@@ -35,10 +37,15 @@ class Account:
     recipients_per_hour: int | None = None
     language: str | None = None
     suspension: str = ""
+    password_marks: frozenset[bytes] = field(default=frozenset(), repr=False, compare=False)
     _owned: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_owned", frozenset((self.login, *self.identities)))
+
+    def has_password_of(self, earlier: Account) -> bool:
+        """Tell whether the password is still the one that it was when *earlier* was found."""
+        return not earlier.password_marks or not earlier.password_marks.isdisjoint(self.password_marks)
 
     def owns(self, mailbox: Mailbox) -> bool:
         """Tell whether the account may send as *mailbox*: its login, an identity, or either with a ``+tag``."""

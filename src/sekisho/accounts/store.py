@@ -7,10 +7,11 @@ running worker.
 
 from __future__ import annotations
 
+import hmac
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -366,7 +367,11 @@ class AccountStore:
         if account is None:
             return None
         rows = tuple(self._database.verifiers(account.id))
-        return Entry(account, Verifiers.read(rows), rows)
+        marks = frozenset(self._mark(account.id, row) for row in rows)
+        return Entry(replace(account, password_marks=marks), Verifiers.read(rows), rows)
+
+    def _mark(self, number: int, row: tuple[str, str]) -> bytes:
+        return hmac.digest(self.decoy_secret, f"mark\0{number}\0{row[0]}\0{row[1]}".encode(), "sha256")[:16]
 
     def _owner(self, mailbox: Mailbox) -> Account | None:
         local_part, _, domain = mailbox.key.rpartition("@")

@@ -8,6 +8,7 @@ event needs none, or `Pending` when it takes longer than a moment: hashing a pas
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,7 @@ SUSPENDED = Reply(  # RFC 5248 registers X.7.13, "user account disabled"
     535, "5.7.13", ("This account is suspended and cannot send; please contact your mail operator",)
 )
 NO_LONGER = Reply(550, "5.7.13", ("This account can no longer send; please contact your mail operator",))
+PASSWORD_CHANGED = Reply(421, "4.7.0", ("The password of this account was changed; please log in again",))
 GATE_PATIENCE = 5.0  # seconds to wait for tries under verification before a login is put off
 GATE_INTERVAL = 0.05
 MALFORMED = Reply(501, "5.5.2", ("The login data is not what this mechanism sends",))  # RFC 4954 §4
@@ -262,6 +264,8 @@ class Session:
     def _authenticated(self, exchange: Exchange, account: Account) -> Reply:
         services = self._services
         services.auth_guard.succeeded(self.address, exchange.name or account.login, services.now())
+        with contextlib.suppress(StoreError):  # a login may have renewed its verifiers
+            account = services.accounts.find_login(account.login) or account
         self.account = account
         self.mechanism = exchange.mechanism
         services.events.emit(
@@ -318,6 +322,8 @@ class Session:
             present = self._services.accounts.find_login(account.login)
             if present is None or present.id != account.id or present.suspended:
                 return self._refused(NO_LONGER, event.reverse_path)
+            if not present.has_password_of(account):
+                return self._refused(PASSWORD_CHANGED, event.reverse_path)
             account = self.account = present
             refusal = check_envelope(account, event.reverse_path) or self._services.limits.may_send(
                 account, 1, self._services.now()
