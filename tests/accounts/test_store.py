@@ -265,6 +265,21 @@ def test_memory_is_bounded(store: AccountStore, monkeypatch: pytest.MonkeyPatch)
     assert len(store._mailboxes) == 5
 
 
+def test_an_account_knows_whether_its_password_is_still_the_one_it_was(store: AccountStore) -> None:
+    store.add("rin@example.jp", PASSWORD)
+    earlier = store.find("rin")
+    assert earlier is not None
+    assert store.renew_verifiers(earlier, {"argon2id": store.workshop.hash_password(PASSWORD)})
+    renewed = store.find("rin")
+    assert renewed is not None
+    assert renewed.account.has_password_of(earlier.account)
+    store.set_password("rin", "hana-fubuki-2")
+    later = store.find_login("rin")
+    assert later is not None
+    assert not later.has_password_of(earlier.account)
+    assert not later.has_password_of(renewed.account)
+
+
 def test_renewed_verifiers_never_overwrite_a_new_password(store: AccountStore) -> None:
     store.add("rin@example.jp", PASSWORD)
     entry = store.find("rin")
