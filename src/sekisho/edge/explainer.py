@@ -33,7 +33,7 @@ from sekisho.config import Duration, Endpoint, between, setting
 from sekisho.smtp import Reply
 from sekisho.store import write_atomically
 from sekisho.telemetry import EventLog
-from sekisho.text import say
+from sekisho.text import keys, say
 
 from .codes import CodeBook, Codes, Explained, load_key
 from .conversation import LINGER, Conversation
@@ -403,6 +403,7 @@ def run_explainer(
     book = CodeBook(Codes(load_key(directory / "explainer.key")))
     sockets = bind(endpoints)
     _allow_files(settings.max_connections + SPARE_FILES)
+    keys()  # the catalog is read while every file of the program may be
     drop()
     _take_up(book, directory / BOOK_FILE)
     with asyncio.Runner(loop_factory=NEW_LOOP) as runner:
