@@ -131,8 +131,8 @@ def _is_report_on(entry: Entry, ids: set[str]) -> bool:
 
 
 def _keep(entries: dict[bytes, Entry], line: bytes, entry: Entry, limit: int) -> None:
-    if len(entries) < limit:
-        entries[line] = entry
+    if entries.pop(line, None) is not None or len(entries) < limit:
+        entries[line] = entry  # at the end: among events of one millisecond, the order of the file holds
 
 
 def _follow(ids: set[str], entry: Entry) -> None:
