@@ -66,6 +66,11 @@ class MemoryContent:
         for at in range(0, len(self.whole), length):
             yield self.whole[at : at + length]
 
+    def pieces(self, length: int, /) -> Iterator[bytes | None]:
+        for chunk in self.chunks(length):
+            yield None
+            yield chunk
+
 
 class MemoryQueue:
     """Hands out messages and remembers what became of them."""

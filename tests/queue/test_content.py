@@ -226,3 +226,46 @@ def test_only_the_head_can_be_changed_and_only_within_its_room(tmp_path: Path) -
         content.prepend(b"y")
     handle = stored(content)
     assert b"".join(handle.chunks()) == b"y" * RESERVE + b"x" * (LIMIT + 1)
+
+
+def in_pieces(handle: ContentHandle, length: int) -> tuple[bytes, int]:
+    """The content, and how often it was said that the disk may be waited for."""
+    pieces = list(handle.pieces(length))
+    return b"".join(piece for piece in pieces if piece is not None), pieces.count(None)
+
+
+def test_content_in_the_page_cache_is_read_without_waiting_and_any_other_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = writer(tmp_path)
+    octets = bytes(range(256)) * 2000
+    content.write(octets)
+    handle = stored(content)
+    assert in_pieces(handle, 100_000)[0] == octets
+
+    def read_half(descriptor: int, buffers: list[bytearray], at: int, flags: int) -> int:
+        half = os.pread(descriptor, (len(buffers[0]) + 1) // 2, at)
+        buffers[0][: len(half)] = half
+        return len(half)
+
+    monkeypatch.setattr(os, "preadv", read_half)
+    assert in_pieces(handle, 100_000) == (octets, 1)  # the file must be opened
+
+    def cold(descriptor: int, buffers: list[bytearray], at: int, flags: int) -> int:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "preadv", cold)
+    assert in_pieces(handle, 100_000) == (octets, 6)
+
+
+def test_a_file_that_ends_early_is_damaged_also_in_pieces(tmp_path: Path) -> None:
+    content = writer(tmp_path)
+    content.write(b"x" * 300_000)
+    handle = stored(content)
+    assert handle.path is not None
+    os.truncate(handle.path, handle.start + 200_000)
+    with pytest.raises(ContentDamaged):
+        in_pieces(handle, 65_536)
+    handle.path.unlink()
+    with pytest.raises(ContentDamaged):
+        in_pieces(handle, 65_536)

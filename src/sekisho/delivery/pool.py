@@ -37,6 +37,10 @@ class Content(Protocol):
         """Read it piece by piece; blocking when it is in a file. Raises ContentDamaged."""
         ...
 
+    def pieces(self, length: int, /) -> Iterator[bytes | None]:
+        """The same, with a None in front of every step that may wait for the disk. Raises ContentDamaged."""
+        ...
+
 
 class MailQueue(Protocol):
     """What the courier needs of `sekisho.queue.Queue`."""

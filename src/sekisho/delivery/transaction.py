@@ -15,7 +15,7 @@ from .pool import Content, Job, Pending
 
 __all__ = ["begin", "beginning", "hops_of", "in_parts", "refusal"]
 
-PART = 262_144  # octets of a large message in memory at a time
+PART = 98_304  # octets of a large message in memory at a time
 MAX_HEADER = 65_536
 
 TOO_BIG = Reply(552, "5.3.4", ("The message is larger than the next server accepts",))
@@ -108,10 +108,15 @@ async def beginning(content: Content | None, octets: int) -> bytes:
 
 
 async def in_parts(content: Content) -> AsyncIterator[bytes]:
-    """Read large content chunk by chunk, off the event loop."""
+    """Read large content piece by piece, off the event loop where that may wait for the disk."""
     loop = asyncio.get_running_loop()
-    chunks = content.chunks(PART)
-    while part := await loop.run_in_executor(None, next, chunks, b""):
+    pieces = content.pieces(PART)
+    while True:
+        part = next(pieces, b"")
+        if part is None:
+            part = await loop.run_in_executor(None, next, pieces, b"")
+        if not part:
+            return
         yield part
 
 
