@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sekisho.edge import Policy
     from sekisho.edge.client import HelperClient, Request
     from sekisho.edge.sightings import Sighting
-    from sekisho.edge.watcher import Verdict
+    from sekisho.edge.watcher import Verdict, WatcherSettings
 
 POLICY = Path("/etc/sekisho/edge.toml")
 STATE = Path("/var/lib/sekisho/edge")
@@ -93,6 +93,8 @@ def declare(commands: Commands, common: argparse.ArgumentParser) -> None:
     watch.add_argument("--language", choices=("ja", "en"), default="en")
     watch.set_defaults(run=run_watch)
 
+    _declare_quarantine(verbs, above)
+
     explainer = verbs.add_parser("explainer", parents=above, help="answer lines in the explain phase, until stopped")
     explainer.add_argument("--hostname", metavar="NAME", help="name in the greeting (default: the configuration's)")
     explainer.add_argument("--link", default="", metavar="URL", help="beginning of the personal link")
@@ -101,6 +103,31 @@ def declare(commands: Commands, common: argparse.ArgumentParser) -> None:
         "--directory", type=Path, metavar="DIR", help="its files (default: explainer beside --state)"
     )
     explainer.set_defaults(run=run_explainer)
+
+
+def _declare_quarantine(verbs: Commands, above: list[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser("quarantine", help="lines that look infected: limited, or in a garden")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+    actions.add_parser("list", parents=above, help="show who is held").set_defaults(run=run_quarantine_list)
+
+    add = actions.add_parser("add", parents=above, help="hold lines for a while")
+    add.add_argument("--for", dest="seconds", type=_duration, default=3600.0, metavar="TIME", help="so long (1h)")
+    add.set_defaults(run=run_quarantine_add)
+
+    release = actions.add_parser("release", parents=above, help="let lines go")
+    release.add_argument(
+        "--spare", type=_duration, default=86400.0, metavar="TIME", help="the watcher may not hold them again (1d)"
+    )
+    release.set_defaults(run=run_quarantine_release)
+    for verb in (add, release):
+        verb.add_argument(
+            "lines", metavar="LINE", nargs="+", help="192.0.2.7, 2001:db8:0:100::/56, 192.0.2.9:1024-2047"
+        )
+
+    follow = actions.add_parser("follow", parents=above, help="hold and release what `watch` proposes, until stopped")
+    follow.add_argument("--every", type=_duration, default=10.0, metavar="TIME", help="look so often (10s)")
+    follow.set_defaults(run=run_quarantine_follow)
 
 
 def _day(text: str) -> date:
@@ -346,10 +373,11 @@ def run_watch(arguments: argparse.Namespace) -> int:
     """Watch until stopped; one line, with --json one object, for each changed verdict."""
     import asyncio
 
+    from sekisho.edge.follow import proposals_path
     from sekisho.edge.lookout import Lookout
     from sekisho.edge.nft import Nft
     from sekisho.edge.outputs import WebhookSender, payload
-    from sekisho.edge.watcher import Watcher, WatcherSettings
+    from sekisho.edge.watcher import Watcher
     from sekisho.telemetry import EventLog, LogSettings
 
     logging.basicConfig(format="sekisho: %(message)s", level=logging.WARNING)
@@ -386,19 +414,33 @@ def run_watch(arguments: argparse.Namespace) -> int:
     lookout = Lookout(
         load=lambda: _policy(arguments),
         run_nft=Nft(),
-        watcher=Watcher(WatcherSettings()),
+        watcher=Watcher(_watcher_settings(arguments)),
         on_verdict=on_verdict,
         read_every=arguments.every,
         feed=_explainer_directory(arguments) / "watcher.sock",
         memory=arguments.state / "watcher.jsonl",
         record=arguments.record,
         metrics_file=arguments.metrics,
+        proposals=proposals_path(arguments.state),
     )
     try:
         asyncio.run(watch())
     finally:
         events.close()
     return 0
+
+
+def _watcher_settings(arguments: argparse.Namespace) -> WatcherSettings:
+    from sekisho.config import Duration
+    from sekisho.edge.policy import QuarantineAction
+    from sekisho.edge.watcher import Measure, WatcherSettings
+
+    told = _policy(arguments).quarantine
+    return WatcherSettings(
+        quarantine_after=Duration(told.after),
+        quarantine_limit=told.most_lines,
+        quarantine_measure=Measure.WALLED_GARDEN if told.action is QuarantineAction.GARDEN else Measure.RATE_LIMIT,
+    )
 
 
 def _shown(verdict: Verdict, arguments: argparse.Namespace) -> str:
@@ -437,6 +479,69 @@ def _explainer_directory(arguments: argparse.Namespace) -> Path:
     """The explainer's files, apart from the state of the rules, which it must not reach."""
     named: Path | None = getattr(arguments, "directory", None)
     return named or arguments.state.absolute().parent / "explainer"
+
+
+def run_quarantine_list(arguments: argparse.Namespace) -> int:
+    """Show who is held, since when, until when, and by whom."""
+    listed = _ask(arguments, _request("quarantined"))
+    if arguments.json:
+        show_json(listed)
+        return 0
+    table(
+        ("LINE", "NETWORK", "SINCE", "UNTIL", "BY"),
+        [(row["line"], row["network"], _when(row["since"]), _when(row["until"]), row["who"]) for row in listed["held"]],
+    )
+    for line, until in listed["spared"].items():
+        print(f"spared from the watcher until {_when(until)}: {printable(line)}")
+    if not listed["agrees"]:
+        print(
+            "the kernel holds others: a change was killed, or somebody edited the table; the next change puts it right"
+        )
+    return 0
+
+
+def run_quarantine_add(arguments: argparse.Namespace) -> int:
+    """Hold lines."""
+    return _quarantine(arguments, add=tuple((line, arguments.seconds) for line in arguments.lines))
+
+
+def run_quarantine_release(arguments: argparse.Namespace) -> int:
+    """Let lines go."""
+    return _quarantine(arguments, release=tuple(arguments.lines), spare=arguments.spare)
+
+
+def _quarantine(arguments: argparse.Namespace, **fields: Any) -> int:
+    """Status 1 when a line was refused; the others are done nevertheless."""
+    with _client(arguments).begin() as client:
+        done: dict[str, Any] = client.ask(_request("quarantine", force=True, **fields), _policy(arguments))
+    if arguments.json:
+        show_json(done)
+    else:
+        for words in ("added", "renewed", "released"):
+            for line in done[words]:
+                print(f"{words} {printable(line)}")
+    for _, words in done["refused"]:
+        print(f"sekisho: {printable(words)}", file=sys.stderr)
+    return 1 if done["refused"] else 0
+
+
+def run_quarantine_follow(arguments: argparse.Namespace) -> int:
+    """Hold and release what the watcher proposes, until stopped."""
+    from sekisho.edge.follow import Follower, proposals_path
+
+    logging.basicConfig(format="sekisho: %(message)s", level=logging.WARNING)
+    follower = Follower(
+        proposals_path(arguments.state), load=lambda: _policy(arguments), ask=_client(arguments).ask, tell=_tell_at_once
+    )
+    try:
+        follower.run(every=arguments.every)
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+def _tell_at_once(words: str) -> None:
+    print(printable(words), flush=True)
 
 
 def run_explainer(arguments: argparse.Namespace) -> int:

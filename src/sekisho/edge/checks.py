@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from .policy import DELEGATED_PREFIXES, INTERFACE, NAME, AccessNetwork, Exemption, Line, Phase, Policy
+from .policy import DELEGATED_PREFIXES, INTERFACE, NAME, AccessNetwork, Exemption, Line, Phase, Policy, QuarantineAction
 from .prefix import BITS, Prefix, Ranges
 
 MAX_NETWORKS: Final = 1000
@@ -50,6 +50,7 @@ def mistakes_of(policy: Policy, today: date, *, force: bool = False) -> list[Mis
     for check in (_texts, _servers, _networks, _interfaces, _overlaps, _exemptions, _own_hosts, _explaining):
         found += check(policy, today)
     found += _waves(policy)
+    found += _quarantine(policy)
     if not force:
         found += _unannounced(policy, today)
     return found
@@ -303,6 +304,18 @@ def _waves(policy: Policy) -> Iterator[Mistake]:
                 yield Mistake(
                     ("waves", number, "on"), f"network {name!r} changes twice on {wave.on}", "Keep one of the waves."
                 )
+
+
+def _quarantine(policy: Policy) -> Iterator[Mistake]:
+    told = policy.quarantine
+    if told.action is QuarantineAction.GARDEN and told.garden_port is None:
+        yield Mistake(
+            ("quarantine", "garden_port"),
+            "a garden without a port to send its lines to",
+            'Name the port of a web server on this router, or write action = "limit".',
+        )
+    if any(prefix.prefixlen == 0 for prefix in told.reachable):
+        yield Mistake(("quarantine", "reachable"), "covers the whole Internet", 'Write action = "off" for that.')
 
 
 def _unannounced(policy: Policy, today: date) -> Iterator[Mistake]:

@@ -32,7 +32,10 @@ PACKAGES: Final = Path(__file__).parents[2]
 
 ANSWER_WITHIN: Final = 300.0  # seconds
 MAX_ANSWER: Final = 256 * 1024 * 1024
-MAX_TRIAL: Final = 7 * 86400.0
+MAX_TRIAL: Final = 7 * 86400.0  # seconds
+MAX_HOLD: Final = 30 * 86400.0
+MAX_LINES: Final = 500  # of one request
+MAX_LINE_TEXT: Final = 64
 
 
 class HelperError(EdgeError):
@@ -57,6 +60,8 @@ class Request:
         force: enforce without an announcement.
         force_drift: overwrite what others changed in our tables.
         on: day for which the policy is compiled; only for planning.
+        add: lines to be held in quarantine, each with seconds; `release` and `spare` likewise, see `quarantine`.
+        by: "operator" or "watch".
     """
 
     verb: str
@@ -64,6 +69,10 @@ class Request:
     force: bool = False
     force_drift: bool = False
     on: date | None = None
+    add: tuple[tuple[str, float], ...] = ()
+    release: tuple[str, ...] = ()
+    spare: float = 0.0
+    by: str = "operator"
 
     @classmethod
     def parse(cls, line: bytes) -> Request:
@@ -89,12 +98,51 @@ class Request:
             day = None if on is None else date.fromisoformat(str(on))
         except ValueError as error:
             raise HelperError("on is not a date") from error
-        return cls(row["verb"], within, row.get("force", False), row.get("force_drift", False), day)
+        by = row.get("by", "operator")
+        if by not in ("operator", "watch"):
+            raise HelperError("by is neither operator nor watch")
+        return cls(
+            row["verb"],
+            within,
+            row.get("force", False),
+            row.get("force_drift", False),
+            day,
+            tuple((_line(line), _hold(seconds)) for line, seconds in _pairs(row.get("add", []))),
+            tuple(_line(line) for line in _list(row.get("release", []))),
+            _hold(row["spare"]) if "spare" in row else 0.0,
+            by,
+        )
 
     def render(self) -> bytes:
         """Write the first line of a request."""
         row = {**asdict(self), "on": None if self.on is None else self.on.isoformat()}
-        return json.dumps({key: value for key, value in row.items() if value not in (None, False)}).encode() + b"\n"
+        return json.dumps({key: value for key, value in row.items() if value not in (None, False, ())}).encode() + b"\n"
+
+
+def _list(raw: object) -> list[object]:
+    if not isinstance(raw, list) or len(raw) > MAX_LINES:
+        raise HelperError(f"a list of lines is none, or has more than {MAX_LINES}")
+    return raw
+
+
+def _pairs(raw: object) -> list[list[object]]:
+    rows = _list(raw)
+    pairs = [row for row in rows if isinstance(row, list) and len(row) == 2]
+    if len(pairs) != len(rows):
+        raise HelperError("add has something else than pairs")
+    return pairs
+
+
+def _line(raw: object) -> str:
+    if not isinstance(raw, str) or not 0 < len(raw) <= MAX_LINE_TEXT:
+        raise HelperError("a line is no text, or too long")
+    return raw
+
+
+def _hold(raw: object) -> float:
+    if not isinstance(raw, int | float) or isinstance(raw, bool) or not 1 <= raw <= MAX_HOLD:
+        raise HelperError("a line is held or spared from one second to thirty days")
+    return float(raw)
 
 
 class HelperClient:

@@ -15,6 +15,7 @@ from sekisho.config import Endpoint, parse_network
 
 from .checks import mistakes_of
 from .policy import (
+    MAX_QUARANTINED,
     VERSION,
     AccessNetwork,
     Action,
@@ -24,6 +25,8 @@ from .policy import (
     Line,
     Phase,
     Policy,
+    Quarantine,
+    QuarantineAction,
     ServerGroup,
     SourceCheck,
     Wave,
@@ -60,6 +63,7 @@ def encode(policy: Policy) -> bytes:
             {"networks": a.networks, "on": a.on.isoformat(), "text": a.text} for a in policy.announcements
         ],
         "explainer": {"ipv4": _endpoint(policy.explainer.ipv4), "ipv6": _endpoint(policy.explainer.ipv6)},
+        "quarantine": _quarantine(policy.quarantine),
         "reasons": dict(policy.reasons),
         "source_check": policy.source_check,
         "mark_shift": policy.mark_shift,
@@ -72,6 +76,12 @@ def encode(policy: Policy) -> bytes:
 def _network(network: AccessNetwork) -> dict[str, object]:
     row: dict[str, object] = {name: getattr(network, name) for name in AccessNetwork.__slots__}
     row["prefixes"] = [str(p) for p in network.prefixes]
+    return row
+
+
+def _quarantine(quarantine: Quarantine) -> dict[str, object]:
+    row: dict[str, object] = {name: getattr(quarantine, name) for name in Quarantine.__slots__}
+    row["reachable"] = [str(p) for p in quarantine.reachable]
     return row
 
 
@@ -115,6 +125,7 @@ def _policy(raw: object) -> Policy:
         waves=_each(row["waves"], _wave),
         announcements=_each(row["announcements"], _announcement),
         explainer=Explainer(ipv4=_parse_endpoint(explainer["ipv4"]), ipv6=_parse_endpoint(explainer["ipv6"])),
+        quarantine=_parse_quarantine(row["quarantine"]),
         reasons={_text(k): _text(v) for k, v in _keys(row["reasons"], None).items()},
         source_check=SourceCheck(row["source_check"]),
         mark_shift=_number(row["mark_shift"], 0, 28),
@@ -171,6 +182,23 @@ def _announcement(raw: object) -> Announcement:
     row = _keys(raw, Announcement.__slots__)
     return Announcement(
         networks=_each(row["networks"], _text), on=date.fromisoformat(_text(row["on"])), text=_text(row["text"])
+    )
+
+
+def _parse_quarantine(raw: object) -> Quarantine:
+    row = _keys(raw, Quarantine.__slots__)
+    port = row["garden_port"]
+    after = row["after"]
+    if not isinstance(after, int | float) or isinstance(after, bool) or not 0 <= after <= 86400:
+        raise DocumentError("a number of seconds is missing or not from 0 to 86400")
+    return Quarantine(
+        action=QuarantineAction(row["action"]),
+        after=after,
+        most_lines=_number(row["most_lines"], 1, MAX_QUARANTINED),
+        connections_per_second=_number(row["connections_per_second"], 1, 10_000),
+        packets_per_second=_number(row["packets_per_second"], 1, 1_000_000),
+        garden_port=None if port is None else _number(port, 1, 65535),
+        reachable=_each(row["reachable"], _network_prefix),
     )
 
 

@@ -27,7 +27,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -36,11 +36,12 @@ from . import checker
 from .client import ANSWER_WITHIN, DIRECTORY, SOCKET, HelperClient, HelperError, Refused, Request
 from .compile import compile_policy
 from .document import MAX_OCTETS, DocumentError, decode
-from .nftables import Backend, Candidate, Unproven
+from .nftables import Backend, Candidate, NothingToDo, Unproven
 from .policy import Policy
 from .privileges import drop_privileges
+from .quarantine import Quarantine
 from .render import render
-from .state import EdgeError
+from .state import NOTHING, EdgeError
 
 __all__ = ["DIRECTORY", "SOCKET", "HelperClient", "HelperError", "Refused", "Request", "candidate", "main", "serve_one"]
 
@@ -71,13 +72,16 @@ def candidate(policy: Policy, today: date) -> Candidate:
 Handler = Callable[[Backend, Request, bytes, str], object]
 
 
-def _candidate(request: Request, document: bytes) -> Candidate:
-    today = request.on or date.today()
+def _policy(request: Request, document: bytes, today: date) -> Policy:
     try:
-        policy = decode(document, today=today, force=request.force)
+        return decode(document, today=today, force=request.force)
     except DocumentError as error:
         raise HelperError(f"{error}\nThe rules in the kernel are as they were.") from error
-    return candidate(policy, today)
+
+
+def _candidate(request: Request, document: bytes) -> Candidate:
+    today = request.on or date.today()
+    return candidate(_policy(request, document, today), today)
 
 
 def _plan(backend: Backend, request: Request, document: bytes, who: str) -> object:
@@ -90,8 +94,39 @@ def _plan(backend: Backend, request: Request, document: bytes, who: str) -> obje
 def _apply(backend: Backend, request: Request, document: bytes, who: str) -> object:
     if request.on is not None:
         raise HelperError("rules are applied for today; another day can be planned only")
-    made = _candidate(request, document)
-    return backend.apply(made, who=who, confirm_within=request.confirm_within, force_drift=request.force_drift)
+    today = date.today()
+    policy = _policy(request, document, today)
+    made = candidate(policy, today)
+    done = backend.apply(made, who=who, confirm_within=request.confirm_within, force_drift=request.force_drift)
+    try:
+        Quarantine(backend).suit(policy, today, who=who)
+    except EdgeError as error:  # the policy holds; this must not look as if it did not
+        return replace(done, notes=(*done.notes, f"the quarantine set is as it was: {error}"))
+    return done
+
+
+def _rollback(backend: Backend, request: Request, document: bytes, who: str) -> object:
+    """The way back at once: the quarantine goes too, and first."""
+    cleared = Quarantine(backend).clear(who=who, reason="rolled back", rolled_back=True)
+    try:
+        return backend.rollback(who=who)
+    except NothingToDo:
+        if not cleared:
+            raise
+        return NOTHING
+
+
+def _quarantine(backend: Backend, request: Request, document: bytes, who: str) -> object:
+    today = date.today()
+    return Quarantine(backend).change(
+        _policy(request, document, today),
+        today,
+        add=request.add,
+        release=request.release,
+        spare=request.spare,
+        by=request.by,
+        who=who,
+    )
 
 
 def _verify(backend: Backend, request: Request, document: bytes, who: str) -> object:
@@ -110,12 +145,14 @@ VERBS: Final[dict[str, Handler]] = {
     "apply": _apply,
     "verify": _verify,
     "confirm": lambda backend, request, document, who: backend.confirm(who=who),
-    "rollback": lambda backend, request, document, who: backend.rollback(who=who),
+    "rollback": _rollback,
+    "quarantine": _quarantine,
+    "quarantined": lambda backend, request, document, who: Quarantine(backend).listed(),
     "restore": lambda backend, request, document, who: backend.restore(who=who),
     "status": lambda backend, request, document, who: backend.status(),
     "counters": _counters,
 }
-WITH_POLICY: Final = frozenset({"plan", "apply"})
+WITH_POLICY: Final = frozenset({"plan", "apply", "quarantine"})
 
 
 def serve_one(read: Callable[[int], bytes], backend: Backend, who: str) -> bytes:

@@ -13,11 +13,23 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
-from sekisho.config import ConfigError, ConfigErrors, Endpoint, Network, between, load, setting
+from sekisho.config import (
+    DAY,
+    MINUTE,
+    ConfigError,
+    ConfigErrors,
+    Duration,
+    Endpoint,
+    Network,
+    between,
+    load,
+    setting,
+)
 from sekisho.config.locate import locate
 
 from .checks import Mistake, mistakes_of
 from .policy import (
+    MAX_QUARANTINED,
     VERSION,
     AccessNetwork,
     Action,
@@ -27,6 +39,8 @@ from .policy import (
     Line,
     Phase,
     Policy,
+    Quarantine,
+    QuarantineAction,
     ServerGroup,
     SourceCheck,
     Wave,
@@ -141,6 +155,38 @@ class ExplainerFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class QuarantineFile:
+    """What happens to lines that look infected for long. Lines that are exempt, or fixed, are never among them."""
+
+    action: QuarantineAction = setting(
+        QuarantineAction.OFF,
+        "`limit`: such a line opens only so many connections. `garden`: it reaches the mail servers, the management "
+        "networks, `reachable` and DNS alone, and its port 80 is sent to `garden_port`.",
+    )
+    after: Duration = setting(
+        Duration(10 * MINUTE),
+        "The watcher proposes a line once it has behaved worm-like over this long.",
+        check=between(0, DAY),
+    )
+    most_lines: int = setting(1000, "Lines in quarantine at once.", check=between(1, MAX_QUARANTINED))
+    connections_per_second: int = setting(
+        2, "TCP connections that a line may open; those it has go on untouched.", check=between(1, 10_000)
+    )
+    packets_per_second: int = setting(
+        200,
+        "Packets of a line that are not TCP (a telephone call is 50, a video call some hundreds); in the garden, "
+        "its questions to DNS.",
+        check=between(1, 1_000_000),
+    )
+    garden_port: int | None = setting(
+        None, "Port of this router where a web server tells these lines what has happened.", check=between(1, 65535)
+    )
+    reachable: tuple[Network, ...] = setting(
+        (), "Further addresses that they reach unhindered, such as the portal.", example=["192.0.2.80"]
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ReasonsFile:
     """Why port 25 is closed, in the words that users and support staff read."""
 
@@ -175,6 +221,7 @@ class PolicyFile:
     log_group: int = setting(525, "Netlink group to which samples of caught packets go.", check=between(1, 65535))
     log_rate: int = setting(20, "Samples each second, for each network.", check=between(1, 10_000))
     explainer: ExplainerFile = setting(ExplainerFile(), "Where port 25 is sent in the explain phase.")
+    quarantine: QuarantineFile = setting(QuarantineFile(), "What happens to lines that look infected for long.")
     reasons: ReasonsFile = setting(ReasonsFile(), "Why port 25 is closed.")
     servers: dict[str, ServersFile] = setting({}, "Mail servers that may be reached, by group.")
     networks: dict[str, NetworkFile] = setting(prose="Access networks, by name.")
@@ -232,6 +279,7 @@ class _Assembly:
                 for a in document.announcements
             ),
             explainer=Explainer(ipv4=document.explainer.ipv4, ipv6=document.explainer.ipv6),
+            quarantine=self._quarantine(),
             reasons={
                 language: words
                 for language, words in (("ja", document.reasons.ja), ("en", document.reasons.en))
@@ -264,6 +312,18 @@ class _Assembly:
             psid_offset=of.psid_offset,
             guard=of.guard,
             triangular=of.triangular,
+        )
+
+    def _quarantine(self) -> Quarantine:
+        of = self.document.quarantine
+        return Quarantine(
+            action=of.action,
+            after=float(of.after),
+            most_lines=of.most_lines,
+            connections_per_second=of.connections_per_second,
+            packets_per_second=of.packets_per_second,
+            garden_port=of.garden_port,
+            reachable=of.reachable,
         )
 
     def _exemptions(self) -> Iterator[Exemption]:

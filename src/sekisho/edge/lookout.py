@@ -21,6 +21,7 @@ from sekisho.store import write_atomically
 
 from .counters import Differences, documents, sighting_of
 from .feed import receive_sightings
+from .follow import write_proposals
 from .nflog import NflogReader, SampleError
 from .nft import NftError, Run
 from .outputs.metrics import metrics
@@ -32,6 +33,7 @@ __all__ = ["Lookout"]
 
 LOOK_EVERY: Final = 1.0  # seconds between two looks for changed verdicts
 SAVE_EVERY: Final = 60.0
+PROPOSE_EVERY: Final = 5.0
 MAX_RECORD: Final = 1 << 30  # octets of one file of sightings
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ class Lookout:
         memory: where what the watcher knows survives a restart; None: it does not.
         record: directory to which sightings are added, one file a day; None: they are not kept.
         metrics_file: replaced every few seconds, for Prometheus' text file collector; None: none.
+        proposals: replaced every few seconds with the lines for the quarantine set, for `follow`; None: none.
     """
 
     load: Callable[[], Policy]
@@ -62,6 +65,7 @@ class Lookout:
     memory: Path | None = None
     record: Path | None = None
     metrics_file: Path | None = None
+    proposals: Path | None = None
     samples_lost: int = 0
     _policy: Policy = field(init=False)
     _differences: Differences = field(init=False)
@@ -134,6 +138,7 @@ class Lookout:
 
     async def _tell(self) -> None:
         saved = time.monotonic()
+        proposed = 0.0
         while True:
             await asyncio.sleep(LOOK_EVERY)
             now = time.time()
@@ -141,6 +146,9 @@ class Lookout:
                 self.on_verdict(verdict)
             if self.metrics_file is not None:
                 write_atomically(self.metrics_file, metrics(self.watcher, None, now).encode(), mode=0o644)
+            if self.proposals is not None and time.monotonic() - proposed >= PROPOSE_EVERY:
+                proposed = time.monotonic()
+                write_proposals(self.proposals, self.watcher.proposals(now), now)
             if time.monotonic() - saved >= SAVE_EVERY:
                 saved = time.monotonic()
                 self._save()

@@ -41,6 +41,7 @@ from .batch import (
     versioned,
 )
 from .changes import Applied, Candidate, Plan, SetChange, Status, Verified, rules_diff, set_changes
+from .holding import QUARANTINE_TABLE
 from .netlink import generation
 from .nft import Absent, KernelLacks, Nft, NftError, Run
 from .state import (
@@ -75,7 +76,7 @@ __all__ = [
 ]
 
 UNDER_WAY: Final = 0.03  # seconds in which a packet that met the old rules has left them for sure
-OWN: Final = tuple((name.split()[0], name.split()[1]) for name in TABLES)
+OWN: Final = tuple((name.split()[0], name.split()[1]) for name in (*TABLES, QUARANTINE_TABLE))
 
 
 class Drifted(EdgeError):

@@ -22,6 +22,7 @@ NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
 INTERFACE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:@-]{0,62}\*?")
 DELEGATED_PREFIXES: Final = (48, 52, 56, 60, 64, 128)
 PORT: Final = 25
+MAX_QUARANTINED: Final = 10_000
 UNTOUCHED_PORTS: Final = (110, 143, 465, 587, 993, 995)
 
 
@@ -167,6 +168,36 @@ class Explainer:
     ipv6: Endpoint | None = None
 
 
+class QuarantineAction(StrEnum):
+    """What happens to lines in the quarantine set."""
+
+    OFF = "off"
+    LIMIT = "limit"
+    GARDEN = "garden"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantine:
+    """What happens to lines that behave worm-like for long; see `quarantine`.
+
+    Fields:
+        after: seconds of worm-like behavior before the watcher proposes a line.
+        most_lines: in the set at once.
+        connections_per_second: TCP connections that a line may open; those it has go on.
+        packets_per_second: packets of protocols other than TCP.
+        garden_port: of this router, where port 80 of its lines is sent.
+        reachable: further addresses that its lines reach unhindered, such as the portal.
+    """
+
+    action: QuarantineAction = QuarantineAction.OFF
+    after: float = 600.0
+    most_lines: int = 1000
+    connections_per_second: int = 2
+    packets_per_second: int = 200
+    garden_port: int | None = None
+    reachable: tuple[Network, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """The whole of it. Made by `edge.load`, which refuses what does not fit together.
@@ -189,6 +220,7 @@ class Policy:
     waves: tuple[Wave, ...] = ()
     announcements: tuple[Announcement, ...] = ()
     explainer: Explainer = Explainer()
+    quarantine: Quarantine = Quarantine()
     reasons: Mapping[str, str] = field(default_factory=dict)
     source_check: SourceCheck = SourceCheck.ROUTE
     mark_shift: int = 28

@@ -55,6 +55,7 @@ __all__ = [
     "RETURNED",
     "STRAY_SOURCES",
     "Unrenderable",
+    "interface_element",
     "render",
     "render_removal",
 ]
@@ -116,11 +117,13 @@ def _policy_table(ruleset: Ruleset) -> Iterator[str]:
     yield f"delete table inet {POLICY_TABLE}"
     yield f"table inet {POLICY_TABLE} {{"
     for name, interfaces in ruleset.interfaces.items():
-        yield from _set(name, "ifname", (_interface(i) for i in interfaces))
+        yield from _set(name, "ifname", (interface_element(i) for i in interfaces))
     for name, ranges in ruleset.addresses.items():
         yield from _set(name, f"ipv{ranges.family}_addr", ranges.texts(), merged=True)
     for name, targets in ruleset.interface_maps.items():
-        yield from _map(name, "ifname", (f"{_interface(i)} : goto {_word(chain)}" for i, chain in targets.items()))
+        yield from _map(
+            name, "ifname", (f"{interface_element(i)} : goto {_word(chain)}" for i, chain in targets.items())
+        )
     for found in ruleset.maps.values():
         elements = (
             f"{text} : goto {_word(chain)}" for chain, ranges in found.chains.items() for text in ranges.texts()
@@ -254,11 +257,13 @@ def _dispatch(ruleset: Ruleset) -> Iterator[str]:
         return f"meta mark & {0xF << shift:#010x} {{ {values} }} goto {chain}"
 
     if "active" in ruleset.interfaces:
-        inside = f"tcp dport {PORT} iifname {{ {', '.join(_interface(i) for i in ruleset.interfaces['active'])} }}"
+        inside = (
+            f"tcp dport {PORT} iifname {{ {', '.join(interface_element(i) for i in ruleset.interfaces['active'])} }}"
+        )
         yield f"{inside} {to(CAUGHT, 'line')}"
         yield f"{inside} {to(STRAYS, 'stray')}"
     if "access" in ruleset.interfaces:
-        access = ", ".join(_interface(i) for i in ruleset.interfaces["access"])
+        access = ", ".join(interface_element(i) for i in ruleset.interfaces["access"])
         outside = f"tcp sport {PORT} tcp flags & (syn | ack) == (syn | ack) iifname != {{ {access} }}"
         for family, side in ((4, "ip daddr"), (6, "ip6 daddr")):
             ranges = ruleset.addresses.get(f"returned_{family}")
@@ -306,7 +311,7 @@ _FIXED_RULES: Final = {
 }
 
 
-def _interface(name: str) -> str:
+def interface_element(name: str) -> str:
     if _INTERFACE.fullmatch(name) is None:
         raise Unrenderable(f"{name!r} cannot be an interface of Linux (15 characters at most)")
     return f'"{name}"'

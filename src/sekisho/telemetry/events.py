@@ -87,6 +87,8 @@ EVENTS: Final[dict[str, Row]] = {
     "edge.restored": Row(Level.NOTICE, "The rules that should hold were put into the kernel again."),
     "edge.recovered": Row(Level.NOTICE, "A change of rules whose process was killed had been made, and holds."),
     "edge.given_up": Row(Level.NOTICE, "A change of rules whose process was killed had not been made."),
+    "edge.quarantined": Row(Level.NOTICE, "A line was put into the quarantine set; `by` tells whether by the watcher."),
+    "edge.released": Row(Level.NOTICE, "A line left the quarantine set; `reason` tells why."),
     "edge.guard_failed": Row(Level.WARNING, "Rules on trial could not be undone at their deadline; it is tried again."),
     "edge.explained": Row(
         Level.INFO,
