@@ -51,7 +51,7 @@ def ratios(rows):
         parts.append(text(left - 10, y + 14, f"{row['scenario']} {row['what']}", "end"))
         parts.append(box(left, y, place(value) - left, 18, OURS if row["met"] else BAD))
         parts.append(line(place(bar), y - 3, place(bar), y + 21, INK))
-        parts.append(text(place(value) + 6, y + 14, f"{value:.1f}×"))
+        parts.append(text(place(max(value, bar) if bar < 1.6 * value else value) + 6, y + 14, f"{value:.1f}×"))
     return svg(bottom + 30, parts)
 
 

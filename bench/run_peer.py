@@ -567,7 +567,7 @@ class Bench:
 
 
 def brief(r):
-    if "rate" not in r:
+    if "own_cpu" not in r:
         return json.dumps(r)[:1500]
     keep = {
         k: r[k]

@@ -121,6 +121,10 @@ def others(runs):
 
 
 def result_of(args, runs, benches):
+    rows = targets.figures(runs)
+    for row in rows:  # kept rows come from several runs of the suite: each says how it was taken
+        taken = {peer: {row["scenario"]: of.get(row["scenario"], [])} for peer, of in runs.items()}
+        row.update(date=time.strftime("%Y-%m-%d"), commit=ours.commit_name(), others_cpu_pct=round(others(taken), 1))
     return {
         "date": time.strftime("%Y-%m-%d"),
         "commit": ours.commit_name(),
@@ -129,7 +133,7 @@ def result_of(args, runs, benches):
         "runs_of_each": args.runs,
         "scale": args.scale,
         "others_cpu_pct": round(others(runs), 1),
-        "figures": targets.figures(runs),
+        "figures": rows,
     }
 
 
