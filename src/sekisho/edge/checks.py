@@ -234,7 +234,7 @@ def _wrong_exemption(exemption: Exemption, owned: tuple[list[int], list[int]], t
 
 def _own_hosts(policy: Policy, today: date) -> Iterator[Mistake]:
     """Own mail servers and the management network must not be cut off by the policy itself."""
-    exempt = {family: Ranges.of(family, (e.prefix for e in policy.exemptions)) for family in BITS}
+    exempt: dict[int, Ranges] = {}  # made when the first host lies within a network, which is rare
     hosts: list[tuple[tuple[str | int, ...], str, Prefix]] = [
         (("servers", group.name, "prefixes"), f"server group {group.name!r}", Prefix.of(p))
         for group in policy.servers
@@ -247,7 +247,11 @@ def _own_hosts(policy: Policy, today: date) -> Iterator[Mistake]:
         prefixes = [Prefix.of(p) for p in network.prefixes]
         for place, what, host in hosts:
             inside = next((p for p in prefixes if p.covers(host) or host.covers(p)), None)
-            if inside is None or (not network.relay_only and _is_within(host, exempt[host.family])):
+            if inside is None:
+                continue
+            if host.family not in exempt:
+                exempt[host.family] = Ranges.of(host.family, (e.prefix for e in policy.exemptions))
+            if not network.relay_only and _is_within(host, exempt[host.family]):
                 continue
             remedy = (
                 "Give it a network without relay_only."

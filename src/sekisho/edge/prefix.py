@@ -99,11 +99,8 @@ class Ranges:
         firsts: list[int] = []
         lasts: list[int] = []
         end = -2
-        bits = BITS[family]
-        for own, first, length in sorted(prefixes):
-            if own != family:
-                continue
-            last = first | ((1 << (bits - length)) - 1)
+        sizes = [(1 << (BITS[family] - length)) - 1 for length in range(BITS[family] + 1)]
+        for first, last in sorted([(first, first | sizes[n]) for own, first, n in prefixes if own == family]):
             if first > end + 1:
                 firsts.append(first)
                 lasts.append(last)
