@@ -5,7 +5,7 @@
     python3 suite.py --scenarios S1,S4 --runs 1
     python3 suite.py --scenarios latency --keep    # also make it the run that later ones are compared with
 
-Turns (postfix, sekisho, sekisho, postfix, ...) let both meet the same machine. Writes results/work/suite.json (all
+Turns (postfix, sekisho, sekisho, postfix, ...) let both meet the same machine. Writes results/runs/suite.json (all
 runs) and, with --keep, results/latest.json (the figures), results/ratios.svg and results/latency.svg; prints the table.
 Root, Python 3.11; see README.md.
 """
@@ -164,13 +164,13 @@ def main():
     ap.add_argument("--base-port", type=int, default=20000)
     args = ap.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    (RESULTS / "work").mkdir(parents=True, exist_ok=True)
+    (RESULTS / "runs").mkdir(parents=True, exist_ok=True)
     benches = {peer: bench_of(args, peer) for peer in ([args.only] if args.only else ["postfix", "sekisho"])}
     any_bench = next(iter(benches.values()))
     sink = run_peer.Sink(any_bench.sink_port, any_bench.sink_control)
     for bench in benches.values():
         bench.sink = sink
-    out = RESULTS / "work" / "suite.json"
+    out = RESULTS / "runs" / "suite.json"
     result = {}
 
     def save(runs):
