@@ -21,6 +21,7 @@ from sekisho.accounts import (
     Refused,
 )
 from sekisho.accounts.verifiers import Workshop
+from sekisho.config import Duration
 from sekisho.sasl import ScramKeys, client
 from sekisho.store import StoreBusy
 
@@ -240,6 +241,56 @@ def test_a_second_login_costs_no_hash_until_password_or_lifetime_change(rin: Acc
     run(work, rin)
 
 
+@pytest.mark.parametrize("password", [PASSWORD, "hana-fubuka"])
+def test_logins_at_the_same_moment_share_a_check_with_their_like_alone(
+    rin: AccountStore, hashes: list[str], password: str
+) -> None:
+    """Known and unknown names alike: that a name is known must not show in what is hashed."""
+
+    async def work(clerk: Clerk) -> None:
+        names = ["rin", "info@example.jp", "ghost", "ghost@example.jp", "phantom"]
+        tries = [(name, password) for name in names] + [("rin", "hana-fubukk")]
+        answers = await asyncio.gather(*(clerk.log_in("PLAIN", *one) for one in tries))
+        right = [isinstance(answer, Accepted) for _, answer in answers]
+        assert right == [password == PASSWORD] * 2 + [False] * 4
+        assert len(hashes) == 4  # rin, ghost, phantom, and the other password
+
+    run(work, rin)
+
+
+def test_nothing_is_shared_where_nothing_may_be_remembered(rin: AccountStore, hashes: list[str]) -> None:
+    async def work(clerk: Clerk) -> None:
+        await asyncio.gather(*(clerk.log_in("PLAIN", "rin") for _ in range(3)))
+        assert len(hashes) == 3
+
+    run(work, rin, replace(CHEAP, cache_lifetime=Duration(0)))
+
+
+def test_a_client_that_leaves_does_not_take_the_check_from_those_who_wait_for_it(
+    rin: AccountStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, began = threading.Event(), []
+
+    def check(*_: str) -> bool:
+        began.append(1)
+        return release.wait()
+
+    async def work(clerk: Clerk) -> None:
+        monkeypatch.setattr(Workshop, "check_password", staticmethod(check))
+        first, second, third = (asyncio.create_task(clerk.log_in("PLAIN", "rin")) for _ in range(3))
+        queued = asyncio.create_task(clerk.log_in("PLAIN", "ghost"))
+        await asyncio.sleep(0.01)
+        first.cancel()
+        queued.cancel()
+        await asyncio.sleep(0.01)
+        second.cancel()
+        release.set()
+        assert isinstance((await third)[1], Accepted)
+        assert len(began) == 1
+
+    run(work, rin)
+
+
 def test_when_too_many_checks_wait_the_answer_is_busy_for_everybody_but_the_remembered(
     rin: AccountStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,10 +299,10 @@ def test_when_too_many_checks_wait_the_answer_is_busy_for_everybody_but_the_reme
     async def work(clerk: Clerk) -> None:
         await clerk.log_in("PLAIN", "rin")
         monkeypatch.setattr(Workshop, "check_password", staticmethod(lambda *_: release.wait() and False))
-        waiting = [asyncio.create_task(clerk.log_in("PLAIN", "rin", "hana-fubuka")) for _ in range(2)]
-        await asyncio.sleep(0)
+        waiting = [asyncio.create_task(clerk.log_in("PLAIN", "rin", f"hana-fubuk{end}")) for end in "ao"]
+        await asyncio.sleep(0.01)
         for name in ("rin", "ghost"):
-            _, answer = await clerk.log_in("PLAIN", name, "hana-fubuka")
+            _, answer = await clerk.log_in("PLAIN", name, "hana-fubuku")
             assert isinstance(answer, Refused)
             assert answer.kind is Refusal.BUSY
         assert isinstance((await clerk.log_in("PLAIN", "rin"))[1], Accepted)

@@ -32,9 +32,9 @@ class Slow:
         self.go_on = asyncio.Event()
         opens = authenticator.opens
 
-        async def wait(entry: Any, password: str) -> bool:
+        async def wait(entry: Any, password: str, *, name: str) -> bool:
             await self.go_on.wait()
-            return await opens(entry, password)
+            return await opens(entry, password, name=name)
 
         monkeypatch.setattr(authenticator, "opens", wait)
 

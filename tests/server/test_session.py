@@ -159,10 +159,10 @@ def test_guesses_at_the_same_moment_get_no_further_than_guesses_in_a_row(
         async with opened(tmp_path, policy=policy) as station:
             authenticator, opens, tried = station.services.authenticator, station.services.authenticator.opens, []
 
-            async def count(entry: object, password: str) -> bool:
+            async def count(entry: object, password: str, *, name: str) -> bool:
                 tried.append(password)
                 await asyncio.sleep(0.01)
-                return await opens(entry, password)  # type: ignore[arg-type]  # passed through
+                return await opens(entry, password, name=name)  # type: ignore[arg-type]  # passed through
 
             monkeypatch.setattr(authenticator, "opens", count)
             server = station.server()

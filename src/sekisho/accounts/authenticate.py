@@ -205,8 +205,8 @@ class Authenticator:
     def identify(self, name: str) -> tuple[str, Entry | None]:
         return self._store.identify(name)
 
-    async def opens(self, entry: Entry | None, password: str) -> bool:
-        return await self._passwords.opens(entry, password, self._steady())
+    async def opens(self, entry: Entry | None, password: str, *, name: str) -> bool:
+        return await self._passwords.opens(name, entry, password, self._steady())
 
     def digest(self, name: str, password: str) -> bytes:
         return hmac.digest(self._digest_key, f"{name}\0{password}".encode(), "sha256")[:16]
@@ -306,7 +306,7 @@ class Exchange:
         self.password_digest = self._authenticator.digest(self.name or "", claim.password)
         if name is None:
             return _THROTTLED
-        if not await self._authenticator.opens(self._entry, claim.password):
+        if not await self._authenticator.opens(self._entry, claim.password, name=name):
             return self._refuse("wrong password")
         return self._finish()
 

@@ -32,6 +32,11 @@ class RecentSuccesses:
     def __len__(self) -> int:
         return len(self._known)
 
+    @property
+    def remembers(self) -> bool:
+        """Whether anything is kept at all."""
+        return self._entries > 0
+
     def digest(self, account: int, verifier: str, password: str) -> bytes:
         """Return what stands for the triple in this process."""
         return hmac.digest(self._key, f"{account}\0{verifier}\0{password}".encode(), "sha256")

@@ -70,7 +70,8 @@ class AccountsSettings:
     cache_lifetime: Duration = setting(
         Duration(10 * MINUTE),
         "How long a password found right is remembered, as a keyed digest in memory, so that the next login with it "
-        "costs no hashing. 0 remembers nothing. A new password or a suspension counts at once all the same.",
+        "costs no hashing; logins with it at the same moment share one check. 0 remembers and shares nothing. A new "
+        "password or a suspension counts at once all the same.",
         check=at_least(0),
     )
     cache_entries: int = setting(
