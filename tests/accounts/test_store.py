@@ -20,6 +20,7 @@ from sekisho.accounts import (
     UnknownAccount,
     WeakPassword,
 )
+from sekisho.accounts.store import LOOK_EVERY
 from sekisho.smtp import Mailbox
 from sekisho.store import SchemaTooNew, StoreDamaged, StoreError
 
@@ -229,8 +230,9 @@ def in_another_process(store_path: Path, *arguments: str) -> None:
     )
 
 
-def test_what_another_process_changes_counts_at_once(store: AccountStore, tmp_path: Path) -> None:
-    path = tmp_path / "accounts.sqlite"
+def test_what_another_process_changes_counts_at_the_next_login_and_within_a_second_elsewhere(tmp_path: Path) -> None:
+    path, steady = tmp_path / "accounts.sqlite", [1000.0]
+    store = AccountStore.open(path, settings=CHEAP, steady=lambda: steady[0])
     assert store.find_login("rin") is None
     assert store.mailbox_for(Mailbox("rin", "example.jp")) is None
     in_another_process(path, "add", "rin@example.jp", PASSWORD)
@@ -241,10 +243,48 @@ def test_what_another_process_changes_counts_at_once(store: AccountStore, tmp_pa
     after = store.find("rin")
     assert after is not None
     assert after.rows != before.rows
+    assert store.find_login("rin") == after.account
     in_another_process(path, "suspend", "rin")
-    account = store.find_login("rin")
-    assert account is not None
-    assert account.suspended
+    steady[0] += LOOK_EVERY
+    suspended = store.find_login("rin")
+    assert suspended is not None
+    assert suspended.suspended
+    assert store.mailbox_for(Mailbox("rin", "example.jp")) == suspended
+    in_another_process(path, "resume", "rin")
+    login = store.find("rin")
+    assert login is not None
+    assert not login.account.suspended
+    assert store.find_login("rin") == login.account
+    in_another_process(path, "delete", "rin")
+    steady[0] += LOOK_EVERY
+    assert store.find_login("rin") is None
+    assert store.mailbox_for(Mailbox("rin", "example.jp")) is None
+    store.close()
+
+
+def test_what_this_process_changes_counts_at_once(store: AccountStore) -> None:
+    store.add("rin@example.jp", PASSWORD)
+    for change, suspended in ((store.suspend, True), (store.resume, False)):
+        change("rin")
+        account = store.find_login("rin")
+        assert account is not None
+        assert account.suspended is suspended
+
+
+def test_between_looks_a_session_asks_memory_alone(store: AccountStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.add("rin@example.jp", PASSWORD)
+    looks: list[int] = []
+    refresh = AccountStore._refresh
+
+    def counted(self: AccountStore) -> None:
+        looks.append(1)
+        refresh(self)
+
+    monkeypatch.setattr(AccountStore, "_refresh", counted)
+    for _ in range(5):
+        store.find_login("rin")
+        store.mailbox_for(Mailbox("rin", "example.jp"))
+    assert len(looks) == 2
 
 
 def test_names_are_answered_from_memory_and_noting_a_login_does_not_empty_it(store: AccountStore) -> None:

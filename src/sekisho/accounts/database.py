@@ -37,11 +37,14 @@ class AccountDatabase:
     """One process's access to the database: a connection to read with, and a second one, made when first needed, to
     write with. Reading belongs to one thread; writing may be done from any.
 
+    Fields:
+        changes: transactions that this object has ended.
+
     Raises (all methods):
         StoreError: the database is damaged, full, locked or not readable.
     """
 
-    __slots__ = ("_lock", "_reader", "_writer", "path")
+    __slots__ = ("_lock", "_reader", "_writer", "changes", "path")
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -58,6 +61,7 @@ class AccountDatabase:
             raise
         self._writer: sqlite3.Connection | None = None
         self._lock = threading.RLock()
+        self.changes = 0
 
     def close(self) -> None:
         self._reader.close()
@@ -142,8 +146,11 @@ class AccountDatabase:
         with self._lock, mapped(self.path):
             if self._writer is None:
                 self._writer = connect(self.path)
-            with transaction(self._writer):
-                yield self._writer
+            try:
+                with transaction(self._writer):
+                    yield self._writer
+            finally:
+                self.changes += 1
 
     def replace_verifiers(
         self, account: int, made: Mapping[str, str], *, unless_changed_from: Mapping[str, str] | None = None

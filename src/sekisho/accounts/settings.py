@@ -71,7 +71,7 @@ class AccountsSettings:
         Duration(10 * MINUTE),
         "How long a password found right is remembered, as a keyed digest in memory, so that the next login with it "
         "costs no hashing; logins with it at the same moment share one check. 0 remembers and shares nothing. A new "
-        "password or a suspension counts at once all the same.",
+        "password or a suspension counts at the next login all the same.",
         check=at_least(0),
     )
     cache_entries: int = setting(

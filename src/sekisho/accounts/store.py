@@ -1,13 +1,15 @@
 """The accounts of this service: who a name is, whose a mailbox is, and every change an operator can make.
 
 Mail workers, the command line and the portal open the same database. Reads are answered from a memory that is checked
-against the database each time (one `PRAGMA data_version`), so that ``sekisho account add`` counts at once in every
-running worker.
+against the database (one `PRAGMA data_version`): at every login and for every name or mailbox that memory does not
+have, so that ``sekisho account add`` and a suspension count at once; else when the last look is `LOOK_EVERY` seconds
+old, so that a session that is logged in notices its suspension, new password or new limits within a second.
 """
 
 from __future__ import annotations
 
 import hmac
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +29,7 @@ from .verifiers import CRAM_MD5, Sealer, Verifiers, Workshop, read_verifier
 
 __all__ = ["UNCHANGED", "AccountStore", "Entry", "Unchanged"]
 
+LOOK_EVERY: Final = 1.0  # seconds
 _REMEMBERED = 10_000  # names, and as many mailboxes; about 1 KiB each
 _EVERYTHING = -1  # SQLite: no LIMIT
 _MISSING: Final = object()
@@ -65,13 +68,21 @@ class AccountStore:
     """
 
     def __init__(
-        self, database: AccountDatabase, settings: AccountsSettings, sealer: Sealer, now: Callable[[], float]
+        self,
+        database: AccountDatabase,
+        settings: AccountsSettings,
+        sealer: Sealer,
+        now: Callable[[], float],
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self.workshop = Workshop(settings, sealer)
         self._database = database
         self._default_domain = settings.default_domain.lower() if settings.default_domain else None
         self._now = now
+        self._steady = steady
+        self._looked = -math.inf
+        self._own_changes = 0
         self._data_version = -1
         self._generation = -1
         self._entries: dict[str, Entry | None] = {}
@@ -88,6 +99,7 @@ class AccountStore:
         key: bytes | Path | None = None,
         settings: AccountsSettings | None = None,
         now: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
     ) -> Self:
         """Open the accounts in *path*, creating the database (mode 0600, synced) when it does not exist.
 
@@ -96,6 +108,8 @@ class AccountStore:
         Args:
             key: what seals CRAM-MD5 secrets, or the file that holds it; by default ``accounts.key`` beside the
                 database, made when the first secret is sealed.
+            now: UTC seconds since the epoch.
+            steady: seconds of a steady clock.
 
         Raises:
             StoreError: see `sekisho.store`.
@@ -103,7 +117,7 @@ class AccountStore:
         """
         settings = settings or AccountsSettings()
         sealer = Sealer(path.with_name("accounts.key") if key is None else key)
-        return cls(AccountDatabase(path), settings, sealer, now)
+        return cls(AccountDatabase(path), settings, sealer, now, steady)
 
     def close(self) -> None:
         self._database.close()
@@ -113,7 +127,7 @@ class AccountStore:
     def find(self, name: str) -> Entry | None:
         """Return whom a claimed user *name* means: a login, an alias, or a local-part that only one account has."""
         with mapped(self._database.path):
-            self._refresh()
+            self._look()
             entry = self._entries.get(name, _MISSING)
             if entry is _MISSING:
                 entry = self._load(self._resolve(name_key(name)))
@@ -121,8 +135,13 @@ class AccountStore:
         return entry if isinstance(entry, Entry) else None
 
     def find_login(self, name: str) -> Account | None:
-        """Return the account that *name* logs in to, as `find`."""
-        entry = self.find(name)
+        """Return the account that *name* logs in to, as `find` did at most `LOOK_EVERY` seconds ago.
+
+        What this object itself has changed since then counts.
+        """
+        entry = self._entries.get(name) if self._has_looked() else None
+        if entry is None:
+            entry = self.find(name)
         return None if entry is None else entry.account
 
     def identify(self, name: str) -> tuple[str, Entry | None]:
@@ -143,10 +162,13 @@ class AccountStore:
         """Return the account that mail to *mailbox* is delivered to; None when there is no such mailbox here.
 
         A login comes before an alias; of several accounts with the alias the oldest gets the mail. Without either, the
-        ``+tag`` is left away. Suspension does not matter here: a suspended account still receives.
+        ``+tag`` is left away. Suspension does not matter here: a suspended account still receives. A mailbox that there
+        was is found for up to `LOOK_EVERY` seconds after it is gone.
         """
+        if self._has_looked() and (found := self._mailboxes.get(mailbox)) is not None:
+            return found
         with mapped(self._database.path):
-            self._refresh()
+            self._look()
             account = self._mailboxes.get(mailbox, _MISSING)
             if account is _MISSING:
                 account = self._owner(mailbox)
@@ -333,6 +355,16 @@ class AccountStore:
         self._database.note_logins(accounts, self._now())
 
     # Inside
+
+    def _has_looked(self) -> bool:
+        """Whether what is remembered may be taken for the truth without a look."""
+        return self._steady() - self._looked < LOOK_EVERY and self._own_changes == self._database.changes
+
+    def _look(self) -> None:
+        """Forget what is remembered if any account has changed."""
+        now, changes = self._steady(), self._database.changes
+        self._refresh()
+        self._looked, self._own_changes = now, changes
 
     def _refresh(self) -> None:
         version = self._database.data_version()
