@@ -28,6 +28,20 @@ def test_messages_are_limited_and_the_person_learns_when_to_try_again(ledger: Le
     assert limits.charge(RIN, 1, NOW + 80 * 60) is None
 
 
+def test_with_much_room_the_early_look_is_saved_and_the_last_word_is_as_exact_as_ever(ledger: Ledger) -> None:
+    limits = Limits(ledger, PolicySettings(messages_per_hour=1000, recipients_per_hour=4000))
+    others = Limits(ledger, PolicySettings(messages_per_hour=1000, recipients_per_hour=4000))
+    assert limits.may_send(RIN, 1, NOW) is None
+    assert others.charge(RIN, 4000, NOW) is None  # another process, a moment later
+    assert limits.may_send(RIN, 1, NOW + 0.5) is None
+    assert limits.charge(RIN, 1, NOW + 0.5) is not None
+    assert limits.may_send(RIN, 3000, NOW + 0.5) is not None
+    assert limits.may_send(RIN, 1, NOW + 1) is not None
+    assert limits.may_send(RIN, 1, NOW - 1) is not None  # the clock was set back
+    own = Account(id=1, login="rin@example.jp", messages_per_hour=1)
+    assert limits.may_send(own, 1, NOW + 0.5) is not None
+
+
 def test_recipients_are_limited_and_a_refused_message_is_not_counted(ledger: Ledger) -> None:
     limits = Limits(ledger, SETTINGS)
     assert limits.charge(RIN, 8, NOW) is None

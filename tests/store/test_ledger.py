@@ -178,10 +178,42 @@ def test_a_clock_that_steps_back_neither_forgets_nor_locks_out(ledger: Ledger) -
     assert ledger.peek("k", "aoi", HOUR, NOW) == 0
 
 
+def test_two_counters_of_one_bucket_are_counted_together_or_not_at_all(ledger: Ledger) -> None:
+    kinds = ("a", "a/b")
+    assert ledger.reserve_both(kinds, "rin", (1, 7), (2, 10), HOUR, NOW) is None
+    assert ledger.reserve_both(kinds, "rin", (1, 4), (2, 10), HOUR, NOW) == "a/b"
+    assert ledger.reserve_both(kinds, "rin", (2, 1), (2, 10), HOUR, NOW) == "a"
+    assert [ledger.peek(kind, "rin", HOUR, NOW) for kind in kinds] == [1, 7]
+    ledger.refund("a/b", "rin", 5, HOUR, NOW)
+    assert ledger.reserve_both(kinds, "rin", (1, 8), (2, 10), HOUR, NOW) is None
+    with pytest.raises(ValueError, match="beside"):
+        ledger.reserve_both(("a", "c/b"), "rin", (1, 1), (9, 9), HOUR, NOW)
+
+
+def test_neither_of_two_counters_drives_the_other_out_of_a_full_bucket(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger", buckets=1)
+    ledger.add("a/b", "rin", 5, HOUR, NOW)  # the oldest of a bucket that the others fill up
+    for number in range(WAYS - 1):
+        ledger.add("k", f"new{number}", 1, HOUR, NOW + HOUR)
+    assert ledger.reserve_both(("a", "a/b"), "rin", (1, 2), (9, 9), HOUR, NOW + HOUR) is None
+    assert ledger.peek("a", "rin", HOUR, NOW + HOUR) == 1
+    assert ledger.peek("a/b", "rin", HOUR, NOW + HOUR) == 7
+    ledger.close()
+
+
+def test_remembered_places_are_bounded(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sekisho.store.ledger.REMEMBERED", 5)
+    for number in range(20):
+        ledger.peek("k", f"name{number}", HOUR, NOW)
+    assert len(ledger._places) <= 5
+
+
 def _reserve_all(path: Path, start: multiprocessing.synchronize.Event, won: multiprocessing.SimpleQueue[int]) -> None:
     ledger = Ledger(path)
     start.wait(10)
-    won.put(sum(ledger.reserve("k", "rin", 1, 500, HOUR, NOW) for _ in range(1000)))
+    took = sum(ledger.reserve("k", "rin", 1, 500, HOUR, NOW) for _ in range(500))
+    both = [ledger.reserve_both(("a", "a/b"), "rin", (1, 2), (900, 1000), HOUR, NOW) for _ in range(500)]
+    won.put(took + both.count(None))
 
 
 def test_processes_at_the_same_time_never_exceed_a_limit(tmp_path: Path) -> None:
@@ -191,7 +223,7 @@ def test_processes_at_the_same_time_never_exceed_a_limit(tmp_path: Path) -> None
     for process in processes:
         process.start()
     start.set()
-    assert sum(won.get() for _ in processes) == 500
+    assert sum(won.get() for _ in processes) == 500 + 500
     for process in processes:
         process.join()
 

@@ -15,8 +15,14 @@ from .settings import PolicySettings
 __all__ = ["Limits"]
 
 MESSAGES: Final = "messages"
-RECIPIENTS: Final = "recipients"
+RECIPIENTS: Final = "messages/recipients"  # beside the messages: one lock for both
+BOTH: Final = (MESSAGES, RECIPIENTS)
 WINDOW: Final = float(HOUR)
+
+ROOMY_FOR: Final = 1.0  # seconds for which an account far from its limits is not looked at again at MAIL and RCPT
+ROOMY_MESSAGES: Final = 100
+ROOMY_RECIPIENTS: Final = 2000
+REMEMBERED: Final = 10_000
 
 
 class Limits:
@@ -28,6 +34,7 @@ class Limits:
 
     def __init__(self, ledger: Ledger, settings: PolicySettings) -> None:
         self._ledger = ledger
+        self._roomy: dict[tuple[str, int, int], float] = {}  # by login and limits: when room for much was seen
         self.settings = settings
 
     def reload(self, settings: PolicySettings) -> None:
@@ -35,14 +42,29 @@ class Limits:
         self.settings = settings
 
     def may_send(self, account: Account, recipients: int, now: float) -> Reply | None:
-        """Tell whether a message to *recipients* recipients would pass now. Counts nothing."""
+        """Tell whether a message to *recipients* recipients would pass now. Counts nothing.
+
+        Where there was room for very much a moment ago, there is believed to be enough: `charge` has the last word.
+        """
         messages_limit, recipients_limit = self._limits(account)
-        peek = self._ledger.peek
         login = account.login
-        if messages_limit and peek(MESSAGES, login, WINDOW, now) + 1 > messages_limit:
-            return self._too_many_messages(login, messages_limit, now)
-        if recipients_limit and peek(RECIPIENTS, login, WINDOW, now) + recipients > recipients_limit:
-            return self._too_many_recipients(login, recipients, recipients_limit, now)
+        seen = self._roomy.get((login, messages_limit, recipients_limit), -math.inf)
+        if 0 <= now - seen < ROOMY_FOR and recipients < ROOMY_RECIPIENTS:
+            return None
+        peek = self._ledger.peek
+        messages_room = recipients_room = math.inf
+        if messages_limit:
+            messages_room = messages_limit - peek(MESSAGES, login, WINDOW, now)
+            if messages_room < 1:
+                return self._too_many_messages(login, messages_limit, now)
+        if recipients_limit:
+            recipients_room = recipients_limit - peek(RECIPIENTS, login, WINDOW, now)
+            if recipients_room < recipients:
+                return self._too_many_recipients(login, recipients, recipients_limit, now)
+        if messages_room >= ROOMY_MESSAGES and recipients_room >= ROOMY_RECIPIENTS:
+            if len(self._roomy) >= REMEMBERED:
+                self._roomy.clear()
+            self._roomy[login, messages_limit, recipients_limit] = now
         return None
 
     def charge(self, account: Account, recipients: int, now: float) -> Reply | None:
@@ -51,14 +73,14 @@ class Limits:
         Sessions in all processes share the counts: no two of them can take the same last place.
         """
         messages_limit, recipients_limit = self._limits(account)
-        reserve = self._ledger.reserve
         login = account.login
-        if not reserve(MESSAGES, login, 1, messages_limit or math.inf, WINDOW, now):
+        most = (messages_limit or math.inf, recipients_limit or math.inf)
+        full = self._ledger.reserve_both(BOTH, login, (1, recipients), most, WINDOW, now)
+        if full is None:
+            return None
+        if full == MESSAGES:
             return self._too_many_messages(login, messages_limit, now)
-        if not reserve(RECIPIENTS, login, recipients, recipients_limit or math.inf, WINDOW, now):
-            self._ledger.refund(MESSAGES, login, 1, WINDOW, now)
-            return self._too_many_recipients(login, recipients, recipients_limit, now)
-        return None
+        return self._too_many_recipients(login, recipients, recipients_limit, now)
 
     def refund(self, account: Account, recipients: int, now: float) -> None:
         """Take a charge back: the message was not accepted after all."""
