@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .compile import compile_policy
     from .document import DocumentError, decode, encode
     from .load import load_policy
+    from .lookups import EdgeUnavailable, LineRecord, Lookups
     from .model import Fate, Packet, Verdict, decide
     from .policy import (
         AccessNetwork,
@@ -37,10 +38,13 @@ __all__ = [
     "Action",
     "Announcement",
     "DocumentError",
+    "EdgeUnavailable",
     "Exemption",
     "Explainer",
     "Fate",
     "Line",
+    "LineRecord",
+    "Lookups",
     "Mark",
     "Mistake",
     "Packet",
@@ -69,6 +73,7 @@ _HOMES: Final = {
     "compile": ("compile_policy",),
     "document": ("DocumentError", "decode", "encode"),
     "load": ("load_policy",),
+    "lookups": ("EdgeUnavailable", "LineRecord", "Lookups"),
     "model": ("Fate", "Packet", "Verdict", "decide"),
     "prefix": ("Prefix",),
     "ruleset": ("Mark", "Ruleset"),

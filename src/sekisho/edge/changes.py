@@ -18,12 +18,17 @@ ELEMENT_LINE: Final = re.compile(r"add element inet (sekisho_[a-z]+) ([A-Za-z0-9
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A ruleset ready to be applied: compiled, proven, rendered."""
+    """A ruleset ready to be applied: compiled, proven, rendered.
+
+    Fields:
+        document: the policy it was compiled from, as `document` writes it; kept for `lookups`.
+    """
 
     text: str = field(repr=False)
     policy: str
     policy_version: int
     day: str
+    document: bytes = field(default=b"", repr=False)
 
     @property
     def id(self) -> str:

@@ -26,7 +26,7 @@ from sekisho.store import make_directory_durably, write_atomically
 
 from .sightings import MAX_TEXT, Sighting
 
-__all__ = ["CodeBook", "Codes", "Explained", "day_of", "load_key", "normalize"]
+__all__ = ["CodeBook", "Codes", "Explained", "day_of", "load_key", "normalize", "row_of"]
 
 KEY_OCTETS: Final = 32
 ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U
@@ -192,7 +192,7 @@ class CodeBook:
         damaged = 0
         for text in rows:
             try:
-                entry = _read(text)
+                entry = row_of(text)
             except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 damaged += 1
                 continue
@@ -202,7 +202,12 @@ class CodeBook:
         return damaged
 
 
-def _read(text: str) -> Explained:
+def row_of(text: str) -> Explained:
+    """Read one line of `CodeBook.rows`.
+
+    Raises:
+        ValueError, KeyError, TypeError, OverflowError, RecursionError: it is none.
+    """
     if len(text) > MAX_ROW:
         raise ValueError("too long")
     row = json.loads(text)

@@ -33,7 +33,7 @@ from .policy import (
 )
 from .prefix import Prefix
 
-__all__ = ["DocumentError", "decode", "encode"]
+__all__ = ["DocumentError", "decode", "encode", "policy_of"]
 
 T = TypeVar("T")
 MAX_OCTETS: Final = 256 * 1024 * 1024
@@ -95,18 +95,27 @@ def decode(octets: bytes, *, today: date, force: bool = False) -> Policy:
     Raises:
         DocumentError: it is no policy, or does not fit together as of *today*.
     """
-    if len(octets) > MAX_OCTETS:
-        raise DocumentError("the document is too large")
-    try:
-        policy = _policy(json.loads(octets))
-    except DocumentError:
-        raise
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise DocumentError(f"not a policy document: {type(error).__name__}") from error
+    policy = policy_of(octets)
     mistakes = mistakes_of(policy, today, force=force)
     if mistakes:
         raise DocumentError("\n".join(f"{m.note or m.key}: {m.problem}. {m.remedy}" for m in mistakes[:50]))
     return policy
+
+
+def policy_of(octets: bytes) -> Policy:
+    """Read what `encode` wrote, without asking whether it fits together: for a policy that was applied once.
+
+    Raises:
+        DocumentError: it is no policy.
+    """
+    if len(octets) > MAX_OCTETS:
+        raise DocumentError("the document is too large")
+    try:
+        return _policy(json.loads(octets))
+    except DocumentError:
+        raise
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise DocumentError(f"not a policy document: {type(error).__name__}") from error
 
 
 def _policy(raw: object) -> Policy:

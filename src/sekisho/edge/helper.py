@@ -52,7 +52,7 @@ READ_WITHIN: Final = 20.0  # seconds for the whole request
 FIRST_DESCRIPTOR: Final = 3  # of socket activation, sd_listen_fds(3)
 
 
-def candidate(policy: Policy, today: date) -> Candidate:
+def candidate(policy: Policy, today: date, document: bytes = b"") -> Candidate:
     """Compile *policy* as of *today*, and prove that the rules do what it says.
 
     Raises:
@@ -66,7 +66,7 @@ def candidate(policy: Policy, today: date) -> Candidate:
             + "\n".join(f"    {problem}" for problem in problems[:20])
             + "\nThe rules in the kernel are as they were.\nRemedy: please report this with the policy."
         )
-    return Candidate(render(ruleset), policy.name, policy.version, today.isoformat())
+    return Candidate(render(ruleset), policy.name, policy.version, today.isoformat(), document)
 
 
 Handler = Callable[[Backend, Request, bytes, str], object]
@@ -96,7 +96,7 @@ def _apply(backend: Backend, request: Request, document: bytes, who: str) -> obj
         raise HelperError("rules are applied for today; another day can be planned only")
     today = date.today()
     policy = _policy(request, document, today)
-    made = candidate(policy, today)
+    made = candidate(policy, today, document)
     done = backend.apply(made, who=who, confirm_within=request.confirm_within, force_drift=request.force_drift)
     try:
         Quarantine(backend).suit(policy, today, who=who)

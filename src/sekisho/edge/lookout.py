@@ -27,6 +27,7 @@ from .nft import NftError, Run
 from .outputs.metrics import metrics
 from .policy import Policy
 from .sightings import Sighting
+from .state import SHARED
 from .watcher import Verdict, Watcher
 
 __all__ = ["Lookout"]
@@ -155,7 +156,8 @@ class Lookout:
 
     def _save(self) -> None:
         if self.memory is not None:
-            write_atomically(self.memory, "".join(f"{line}\n" for line in self.watcher.snapshot()).encode())
+            rows = "".join(f"{line}\n" for line in self.watcher.snapshot())
+            write_atomically(self.memory, rows.encode(), mode=SHARED)
 
     def _reload(self) -> None:
         try:

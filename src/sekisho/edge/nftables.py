@@ -168,7 +168,7 @@ class Backend:
         with self._start_guard(self.state.path) if confirm_within is not None else contextlib.nullcontext():
             made = self._checked(candidate.text)
             self._leg("keep the text")
-            self.state.keep(candidate.version(who, time.time()), candidate.text)
+            self.state.keep(candidate.version(who, time.time()), candidate.text, candidate.document)
             self._leg("note the change")
             pending = Pending.begin(candidate.id, current.id, within=confirm_within, who=who)
             self.state.set_pending(pending)

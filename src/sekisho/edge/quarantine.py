@@ -30,9 +30,9 @@ from .netlink import generation
 from .nft import Absent, NftError
 from .nftables import Backend
 from .policy import Policy, QuarantineAction
-from .state import EdgeError, StateDamaged, boot_id, digest
+from .state import SHARED, EdgeError, StateDamaged, boot_id, digest
 
-__all__ = ["Changed", "Held", "Listed", "NoQuarantine", "Quarantine"]
+__all__ = ["FILE", "Changed", "Held", "Listed", "NoQuarantine", "Quarantine", "held_in"]
 
 FILE: Final = "quarantine.json"
 MARKER: Final = "version_"
@@ -278,7 +278,7 @@ class Quarantine:
     def _read(self) -> _Book:
         try:
             row: dict[str, Any] = json.loads(self._path.read_bytes())
-            held = [Held(**one) for one in row["held"]]
+            held = _held(row)
             spared = {str(line): float(until) for line, until in row["spared"].items()}
             return _Book({one.line: one for one in held}, spared, str(row["action"]), str(row["boot"]))
         except FileNotFoundError:
@@ -293,7 +293,7 @@ class Quarantine:
             "held": [asdict(one) for one in book.held.values()],
             "spared": book.spared,
         }
-        write_atomically(self._path, json.dumps(row, indent=1).encode() + b"\n")
+        write_atomically(self._path, json.dumps(row, indent=1).encode() + b"\n", mode=SHARED)
 
     def _tell_quarantined(self, book: _Book, lines: list[str], who: str) -> None:
         if not lines:
@@ -325,6 +325,18 @@ class Quarantine:
 
 
 _DELETE: Final = f"delete table {QUARANTINE_TABLE}"
+
+
+def held_in(octets: bytes) -> list[Held]:
+    """Return the lines that the file says are held. Raises ValueError for what is no such file."""
+    try:
+        return _held(json.loads(octets))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{FILE} is not what was written") from error
+
+
+def _held(row: dict[str, Any]) -> list[Held]:
+    return [Held(**one) for one in row["held"]]
 
 
 def _keys(book: _Book, lines: Lines) -> tuple[dict[str, LineKey], list[tuple[str, str]]]:

@@ -1,6 +1,7 @@
 """What the gate must remember between two runs: which rules hold, which held before, what is on trial until when.
 
-Used by `nftables`, whose every verb takes the lock first. The directory is root's alone::
+Used by `nftables`, whose every verb takes the lock first. The directory is root's; where it has a group (and passes it
+on: mode 2750), that group reads what a page may show: the policy, who is held, what the watcher saw. See `lookups`::
 
     lock                 held (flock) by whoever changes something; inside stands who it is
     guard.lock           held by the guard of a change on trial, as long as it lives; its process id
@@ -8,6 +9,7 @@ Used by `nftables`, whose every verb takes the lock first. The directory is root
     pending.json         a change under way or on trial; there is one at most
     versions/ID.nft      rules exactly as they were given to nft, ID their digest
     versions/ID.json     what is known of them
+    versions/ID.policy   the policy they were compiled from, as `document` writes it; for `lookups` alone
     history.jsonl        one line for each change: who, when, which version
     log/                 events
 
@@ -31,8 +33,20 @@ from typing import Final, TypeVar
 
 from sekisho.store import make_directory_durably, write_atomically
 
-__all__ = ["Busy", "Current", "EdgeError", "Pending", "StateDamaged", "StateDirectory", "Version", "boot_id", "digest"]
+__all__ = [
+    "SHARED",
+    "Busy",
+    "Current",
+    "EdgeError",
+    "Pending",
+    "StateDamaged",
+    "StateDirectory",
+    "Version",
+    "boot_id",
+    "digest",
+]
 
+SHARED: Final = 0o640  # mode of what the directory's group may read
 KEPT_VERSIONS: Final = 10  # how far `rollback` can go back
 MAX_HISTORY_LINE: Final = 4096
 LOCK_PATIENCE: Final = 10.0  # seconds
@@ -176,7 +190,8 @@ class StateDirectory:
 
     def prepare(self) -> None:
         """Make the directory, for its owner alone."""
-        make_directory_durably(self.path / "versions", mode=0o700)
+        make_directory_durably(self.path, mode=0o700)
+        make_directory_durably(self.path / "versions", mode=0o750)
         found = self.path.stat()
         if found.st_uid != os.geteuid() or found.st_mode & 0o022:
             raise StateDamaged(
@@ -217,7 +232,7 @@ class StateDirectory:
 
     def set_current(self, current: Current) -> None:
         """Replace what should be in the kernel."""
-        self._write("current.json", asdict(current))
+        self._write("current.json", asdict(current), mode=SHARED)
 
     def pending(self) -> Pending | None:
         """Return the change that is under way or on trial."""
@@ -226,16 +241,18 @@ class StateDirectory:
 
     def set_pending(self, pending: Pending) -> None:
         """Note, before the kernel is touched, what is about to be done."""
-        self._write("pending.json", asdict(pending))
+        self._write("pending.json", asdict(pending), mode=SHARED)
 
     def clear_pending(self) -> None:
         """The change has ended: it holds, or it was undone."""
         (self.path / "pending.json").unlink(missing_ok=True)
 
-    def keep(self, version: Version, text: str) -> None:
-        """Keep rules, so that they can be put back."""
+    def keep(self, version: Version, text: str, document: bytes = b"") -> None:
+        """Keep rules, so that they can be put back, and the *document* of their policy, for pages."""
         write_atomically(self.path / "versions" / f"{version.id}.nft", text.encode())
-        self._write(f"versions/{version.id}.json", asdict(version))
+        if document:
+            write_atomically(self.path / "versions" / f"{version.id}.policy", document, mode=SHARED)
+        self._write(f"versions/{version.id}.json", asdict(version), mode=SHARED)
 
     def version(self, name: str) -> Version:
         """Return what is known of a version; `NOTHING` for the empty name."""
@@ -264,6 +281,14 @@ class StateDirectory:
         if digest(text) != name:
             raise StateDamaged(f"{path}: was changed\nRemedy: apply the policy file again with --force-drift.")
         return text
+
+    def document(self, name: str) -> bytes:
+        """Return the document of the policy that a version was compiled from.
+
+        Raises:
+            OSError: it cannot be read; FileNotFoundError also when the version was applied by an older program.
+        """
+        return (self.path / "versions" / f"{name}.policy").read_bytes()
 
     def forget_others(self, wanted: set[str]) -> None:
         """Delete all versions but the *wanted* ones."""
@@ -336,8 +361,8 @@ class StateDirectory:
     def _start_anew(self) -> str:
         return f"move {self.path} away and apply the policy with --force-drift; the kernel's rules stay meanwhile."
 
-    def _write(self, name: str, value: Mapping[str, object]) -> None:
-        write_atomically(self.path / name, json.dumps(value, indent=1).encode() + b"\n")
+    def _write(self, name: str, value: Mapping[str, object], *, mode: int = 0o600) -> None:
+        write_atomically(self.path / name, json.dumps(value, indent=1).encode() + b"\n", mode=mode)
 
 
 def _texts(found: Mapping[str, object], key: str) -> list[str]:
