@@ -75,7 +75,7 @@ def timeline(directory: Path, needle: str, *, days: int = DAYS, limit: int = LIM
     ids: set[str] = set()
     for path in files:
         for line in _lines(path):
-            if may_match(line) and (entry := _parse(line)) is not None and matches(entry):
+            if may_match(line) and (entry := parse(line)) is not None and matches(entry):
                 _keep(entries, line, entry, limit)
                 _follow(ids, entry)
     for _ in range(ROUNDS):
@@ -117,7 +117,7 @@ def _add_related(files: list[Path], entries: dict[bytes, Entry], ids: set[str], 
     wanted = {identifier.encode() for identifier in ids}
     for path in files:
         for line in _lines(path):
-            if wanted.isdisjoint(_ID.findall(line)) or (entry := _parse(line)) is None:
+            if wanted.isdisjoint(_ID.findall(line)) or (entry := parse(line)) is None:
                 continue
             queue_id = entry.fields.get("queue_id")
             if isinstance(queue_id, str) and queue_id not in ids and not _is_report_on(entry, ids):
@@ -182,7 +182,8 @@ def _lines(path: Path) -> Iterator[bytes]:
             return  # still being compressed, or damaged: what was readable was told
 
 
-def _parse(line: bytes) -> Entry | None:
+def parse(line: bytes) -> Entry | None:
+    """Read one line of the log; None when it cannot be read."""
     try:
         fields = json.loads(line)
     except ValueError:
