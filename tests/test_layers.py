@@ -22,7 +22,8 @@ LAYERS = (  # from the bottom up; packages of one row do not import one another
     {"campaign"},
     {"supervise"},
     {"lab"},
-    {"portal", "cli"},
+    {"portal"},
+    {"cli"},
     {"__main__"},
 )
 

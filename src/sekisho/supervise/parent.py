@@ -35,14 +35,16 @@ LONGEST_DELAY = 30.0
 STEADY = 30.0  # seconds; a worker that lived so long starts again with the first delay
 START_TIMEOUT = 120.0  # recovery of a large spool comes before readiness
 KILL_AFTER = 5.0  # seconds beyond the drain time before SIGKILL
+PORTAL = -3  # number of the portal's process; -1 and -2 are the supervisor's and a command's
 HANDLED = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """The place a worker fills: its number, how many there are, and the sockets it accepts on.
+    """The place a worker fills: its number, how many mail workers there are, and the sockets it accepts on.
 
     Fields:
+        number: of a mail process from 0 on, or `PORTAL`.
         listening: kind of listener and socket; open in the supervisor as well.
     """
 
@@ -51,17 +53,48 @@ class Seat:
     listening: tuple[tuple[str, socket.socket], ...]
 
 
+RunWorker = Callable[[Seat, Configuration, Channel], int]
+"""Body of a worker process: returns its exit status."""
+
+
 @dataclass(slots=True)
 class Worker:
-    """One running worker as the supervisor sees it; *pid* None while its replacement waits."""
+    """One running worker as the supervisor sees it; *pid* None while its replacement waits.
+
+    Fields:
+        body: what it does; returns its exit status.
+    """
 
     seat: Seat
+    body: RunWorker
     pid: int | None = None
     channel: Channel | None = None
     started: float = 0.0
     ready: bool = False
     early_deaths: int = 0
     start_again_at: float | None = None
+
+    @property
+    def is_portal(self) -> bool:
+        """It carries no mail: nothing waits for it, and its failure is nobody else's."""
+        return self.seat.number == PORTAL
+
+    @property
+    def name(self) -> str:
+        """What it is called in words to the operator."""
+        return "the portal" if self.is_portal else f"worker {self.seat.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Portal:
+    """The process for the web pages, beside the mail workers.
+
+    Fields:
+        bound: its addresses, with one socket each.
+    """
+
+    run: RunWorker
+    bound: Sequence[Bound]
 
 
 class Phase(enum.Enum):
@@ -70,10 +103,6 @@ class Phase(enum.Enum):
     STARTING = enum.auto()
     RUNNING = enum.auto()
     DRAINING = enum.auto()
-
-
-RunWorker = Callable[[Seat, Configuration, Channel], int]
-"""Body of a worker process: returns its exit status."""
 
 
 @dataclass(slots=True)
@@ -96,16 +125,17 @@ class Supervisor:
         run_worker: RunWorker,
         read_configuration: Callable[[], tuple[Configuration, Sequence[str]]],
         reporter: Reporter,
+        portal: Portal | None = None,
     ) -> None:
         """Prepare; nothing is started yet.
 
         Args:
             read_configuration: reads the file again; returns the new configuration and the keys whose change waits for
                 a restart; raises what `problems_of` explains.
+            portal: started once the mail workers are ready, so that mail never waits for it.
         """
         self._configuration = configuration
-        self._bound = bound
-        self._run_worker = run_worker
+        self._bound = [*bound, *(portal.bound if portal is not None else ())]
         self._read_configuration = read_configuration
         self._reporter = reporter
         self._phase = Phase.STARTING
@@ -116,10 +146,9 @@ class Supervisor:
         self._problems: list[str] = []
         self._deadline: float | None = None
         self._reloads_pending = 0
-        self._workers = [Worker(self._seat(number, workers)) for number in range(workers)]
-
-    def _seat(self, number: int, workers: int) -> Seat:
-        return Seat(number, workers, tuple((address.kind, address.sockets[number]) for address in self._bound))
+        self._mail = [Worker(_seat(number, number, workers, bound), run_worker) for number in range(workers)]
+        self._portal = Worker(_seat(PORTAL, 0, workers, portal.bound), portal.run) if portal is not None else None
+        self._workers = [*self._mail, *([self._portal] if self._portal is not None else [])]
 
     def run(self) -> int:
         """Run until every worker has ended. Returns the exit status.
@@ -134,7 +163,7 @@ class Supervisor:
             gc.collect()
             gc.freeze()  # what is loaded by now stays shared with the workers: no collection writes to its pages
             self._deadline = time.monotonic() + START_TIMEOUT
-            for worker in self._workers:
+            for worker in self._mail:
                 self._start(worker)
             while not self._ended():
                 for key, _ in self._selector.select(self._seconds_to_next_timer()):
@@ -157,14 +186,14 @@ class Supervisor:
         sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
-            os._exit(self._become(worker.seat, ours, theirs))
+            os._exit(self._become(worker, ours, theirs))
         theirs.close()
         worker.pid, worker.channel = pid, ours
         worker.started, worker.ready, worker.start_again_at = time.monotonic(), False, None
         self._selector.register(ours.socket, selectors.EVENT_READ, lambda: self._take_words(worker))
         self._reporter.emit("worker.started", worker=worker.seat.number, pid=pid)
 
-    def _become(self, seat: Seat, parents_end: Channel, own_end: Channel) -> int:
+    def _become(self, worker: Worker, parents_end: Channel, own_end: Channel) -> int:
         """The child's side of the fork: forget the supervisor's belongings, be the worker, and return its status."""
         try:
             signal.set_wakeup_fd(-1)
@@ -179,12 +208,12 @@ class Supervisor:
             for other in self._workers:
                 if other.channel is not None:
                     other.channel.close()
-            own = {listening.fileno() for _, listening in seat.listening}
+            own = {listening.fileno() for _, listening in worker.seat.listening}
             for address in self._bound:
                 for listening in address.sockets:
                     if listening.fileno() not in own:
                         listening.close()
-            return self._run_worker(seat, self._configuration, own_end)
+            return worker.body(worker.seat, self._configuration, own_end)
         except BaseException:
             traceback.print_exc()
             return 70
@@ -209,12 +238,14 @@ class Supervisor:
                 self._note_reloaded(worker, message.problem)
 
     def _all_ready(self) -> None:
-        if self._phase is not Phase.STARTING or not all(worker.ready for worker in self._workers):
+        if self._phase is not Phase.STARTING or not all(worker.ready for worker in self._mail):
             return
         self._phase, self._deadline = Phase.RUNNING, None
+        if self._portal is not None:
+            self._start(self._portal)
         where = ", ".join(f"{address.endpoint} ({address.kind})" for address in self._bound)
         self._reporter.say(f"listening on {where}")
-        self._reporter.emit("service.started", listening=where, workers=len(self._workers))
+        self._reporter.emit("service.started", listening=where, workers=len(self._mail))
         notify.ready(f"listening on {where}")
 
     def _note_failure(self, worker: Worker, problem: str) -> None:
@@ -222,11 +253,13 @@ class Supervisor:
             if problem not in self._problems:
                 self._problems.append(problem)
         else:
-            self._reporter.say(f"worker {worker.seat.number}: {problem}")
+            self._reporter.say(f"{worker.name}: {problem}")
 
     def _note_reloaded(self, worker: Worker, problem: str | None) -> None:
         if problem is not None:
-            self._reporter.say(f"worker {worker.seat.number} keeps the old configuration: {problem}")
+            self._reporter.say(f"{worker.name} keeps the old configuration: {problem}")
+        if worker.is_portal:
+            return
         self._reloads_pending -= 1
         if self._reloads_pending == 0:
             notify.ready("reloaded")
@@ -257,7 +290,7 @@ class Supervisor:
         worker.early_deaths = 0 if lived >= STEADY else worker.early_deaths + 1
         delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** max(0, min(worker.early_deaths, 16) - 1))
         worker.start_again_at = time.monotonic() + delay
-        self._reporter.say(f"worker {number} (process {pid}) {_how_it_ended(status)}; replaced in {delay:.1f} s")
+        self._reporter.say(f"{worker.name} (process {pid}) {_how_it_ended(status)}; replaced in {delay:.1f} s")
 
     def _forget_channel(self, worker: Worker) -> None:
         if worker.channel is not None:
@@ -299,7 +332,7 @@ class Supervisor:
         self._configuration = configuration
         self._reloads_pending = 0
         for worker in self._workers:
-            if worker.channel is not None and worker.channel.send(Reload(configuration)):
+            if worker.channel is not None and worker.channel.send(Reload(configuration)) and not worker.is_portal:
                 self._reloads_pending += 1
         self._reporter.emit("service.reloaded", ok=True)
 
@@ -333,7 +366,7 @@ class Supervisor:
         if self._deadline is None or now < self._deadline:
             return
         if self._phase is Phase.STARTING:
-            slow = [str(worker.seat.number) for worker in self._workers if not worker.ready]
+            slow = [str(worker.seat.number) for worker in self._mail if not worker.ready]
             self._problems.append(f"worker {', '.join(slow)} was not ready within {START_TIMEOUT:.0f} s")
             self._drain(0)
             return
@@ -351,6 +384,10 @@ class Supervisor:
         self._selector.close()
         self._wakeup.close()
         self._wakeup_writer.close()
+
+
+def _seat(number: int, position: int, workers: int, bound: Sequence[Bound]) -> Seat:
+    return Seat(number, workers, tuple((address.kind, address.sockets[position]) for address in bound))
 
 
 def _noticed(number: int, frame: object) -> None:

@@ -24,6 +24,8 @@ from sekisho.server import ListenerSettings, RelaySettings
 from sekisho.smtp import is_domain, to_a_labels
 from sekisho.telemetry import LogSettings
 
+from .portal_settings import PortalSettings
+
 PORTS = {"submission": 587, "submissions": 465, "mx": 25}
 """Port of each kind of listener when its settings name no address (RFC 6409 §3.1, RFC 8314 §3.3, RFC 5321)."""
 
@@ -91,6 +93,7 @@ class Settings:
     incoming: IncomingSettings = setting(IncomingSettings(), "Where mailboxes are read.")
     autoconfig: AutoconfigSettings = setting(AutoconfigSettings(), "What clients find by themselves.")
     guide: GuideSettings = setting(GuideSettings(), "What users are told.")
+    portal: PortalSettings = setting(PortalSettings(), "The web pages of the service.")
     log: LogSettings = setting(LogSettings(), "What is written down.")
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
@@ -189,11 +192,11 @@ def listeners(settings: Settings) -> dict[str, ListenerSettings]:
 
 def addresses(kind: str, listener: ListenerSettings) -> list[tuple[Endpoint, bool]]:
     """Return where a listener listens, and whether the machine may lack it: the ``::`` of "all addresses"."""
-    found: list[tuple[Endpoint, bool]] = []
-    for endpoint in listener.addresses or (Endpoint("", PORTS[kind]),):
-        if endpoint.host or endpoint.path is not None:
-            found.append((endpoint, False))
-        else:
-            every = (Endpoint("0.0.0.0", endpoint.port), False), (Endpoint("::", endpoint.port), True)  # noqa: S104
-            found += every
-    return found
+    return [each for endpoint in listener.addresses or (Endpoint("", PORTS[kind]),) for each in everywhere(endpoint)]
+
+
+def everywhere(endpoint: Endpoint) -> list[tuple[Endpoint, bool]]:
+    """Return *endpoint*, or in place of "all addresses" those of both families, and whether the machine may lack it."""
+    if endpoint.host or endpoint.path is not None:
+        return [(endpoint, False)]
+    return [(Endpoint("0.0.0.0", endpoint.port), False), (Endpoint("::", endpoint.port), True)]  # noqa: S104

@@ -23,11 +23,12 @@ from . import certificate as certificates
 from . import privileges
 from .channel import Configuration
 from .errors import StartError
-from .parent import Reporter, Supervisor
-from .sections import Places, Settings, addresses, listeners, places
-from .sockets import Wanted, bind_all
+from .parent import Portal, Reporter, RunWorker, Supervisor
+from .sections import Places, Settings, addresses, everywhere, listeners, places
+from .sockets import Bound, Wanted, bind_all
 from .worker import run_worker
 
+WEB = ("http", "https")  # kinds of the portal's addresses
 SUPERVISOR = -1  # the number under which the supervisor's own events are written
 
 
@@ -84,6 +85,16 @@ def wanted_addresses(settings: Settings) -> list[Wanted]:
     ]
 
 
+def portal_addresses(settings: Settings) -> list[Wanted]:
+    """Return every address of the portal; its kind tells whether TLS is spoken there."""
+    portal = settings.portal
+    return [
+        Wanted("https" if portal.speaks_tls(asked) else "http", endpoint, "portal.addresses", optional, single=True)
+        for asked in portal.addresses
+        for endpoint, optional in everywhere(asked)
+    ]
+
+
 def worker_count(settings: Settings) -> int:
     """Return how many mail processes to run: the setting, or one for each core that we may use."""
     return settings.service.workers or len(os.sched_getaffinity(0))
@@ -121,11 +132,14 @@ def refuse_unwritable(where: Places) -> None:
         raise StartError(problems)
 
 
-def serve(path: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> int:
+def serve(
+    path: Path, environment: Mapping[str, str], say: Callable[[str], None], *, run_portal: RunWorker | None = None
+) -> int:
     """Run the service until it is told to stop. Returns the exit status.
 
     Args:
         say: takes one line for the person who started it.
+        run_portal: body of the portal's process, which this package does not know; None: there is no portal.
 
     Raises:
         StartError: it cannot start; every reason, with remedies. Nothing is left running.
@@ -139,7 +153,7 @@ def serve(path: Path, environment: Mapping[str, str], say: Callable[[str], None]
     identity = privileges.look_up(settings.service.user, settings.service.group)
     privileges.harden()
     count = worker_count(settings)
-    bound = bind_all(wanted_addresses(settings), count)
+    bound, portal = _bind(settings, count, run_portal)
     prepare_directories(where, identity)
     privileges.drop(identity)
     refuse_unwritable(where)
@@ -153,10 +167,25 @@ def serve(path: Path, environment: Mapping[str, str], say: Callable[[str], None]
             run_worker=run_worker,
             read_configuration=partial(_read_again, path, environment, settings),
             reporter=Reporter(say, partial(_emit, events)),
+            portal=portal,
         )
         return supervisor.run()
     finally:
         events.close()
+
+
+def _bind(settings: Settings, count: int, run_portal: RunWorker | None) -> tuple[list[Bound], Portal | None]:
+    """Bind the listeners and the portal's addresses, or nothing: all problems at once.
+
+    Raises:
+        StartError
+    """
+    wanted = wanted_addresses(settings)
+    for_portal = portal_addresses(settings) if run_portal is not None else []
+    bound = bind_all([*wanted, *for_portal], count)
+    mail = [address for address in bound if address.kind not in WEB]
+    pages = [address for address in bound if address.kind in WEB]
+    return mail, Portal(run_portal, pages) if run_portal is not None and pages else None
 
 
 def _tell_about_certificate(settings: Settings, where: Places, say: Callable[[str], None]) -> None:

@@ -26,16 +26,18 @@ class Wanted:
     """One address to listen on.
 
     Fields:
-        kind: ``submission``, ``submissions`` or ``mx``.
+        kind: ``submission``, ``submissions`` or ``mx``; of the portal ``http`` or ``https``.
         endpoint: where; port 0 lets the kernel choose.
         key: the setting that asked for it, for messages.
         optional: a default address that this machine may lack (IPv6 switched off): then left out, not an error.
+        single: one process alone listens there.
     """
 
     kind: str
     endpoint: Endpoint
     key: str
     optional: bool = False
+    single: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,9 @@ class Bound:
 def bind_all(wanted: Iterable[Wanted], workers: int) -> list[Bound]:
     """Bind every address, or none: on a problem what was bound is closed and all problems are reported at once.
 
+    Args:
+        workers: sockets of each address, but for those that are `Wanted.single`.
+
     Raises:
         StartError: one line per address that could not be bound, with the remedy.
     """
@@ -57,7 +62,7 @@ def bind_all(wanted: Iterable[Wanted], workers: int) -> list[Bound]:
     problems: list[str] = []
     for want in wanted:
         try:
-            bound.append(_bind(want, workers))
+            bound.append(_bind(want, 1 if want.single else workers))
         except OSError as error:
             if want.optional and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                 continue

@@ -1,0 +1,195 @@
+"""What every request passes before a view sees it, and every response on its way out.
+
+Order: who asks; is the host one of ours; not too many from one address; is the request within bounds and not sent by
+another site's page; whose session. Then the view; and on the way out the headers that keep browsers from doing anything
+but show the page.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sekisho.policy.addresses import fold
+
+from . import session
+from .forms import MAX_FORM, Refusal, refuse_foreign
+from .hosts import Hosts
+from .parts import Parts, Unavailable
+from .visitor import Visitor, look_at
+from .words import LANGUAGES
+
+__all__ = ["Gate", "RateLimit"]
+
+MAX_URL = 2048  # octets of path and query
+METHODS = frozenset({"GET", "HEAD", "POST"})
+LANGUAGE = "sekisho-language"
+
+log = logging.getLogger(__name__)
+
+HEADERS = (
+    (
+        b"content-security-policy",
+        b"default-src 'none'; style-src 'self'; img-src 'self' data:; font-src 'self'; form-action 'self'; "
+        b"frame-ancestors 'none'; base-uri 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    # not "no-referrer": browsers then send "Origin: null" with our own forms
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (
+        b"permissions-policy",
+        b"camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+    ),
+)
+HSTS = (b"strict-transport-security", b"max-age=31536000")
+
+
+class RateLimit:
+    """Requests of each address in the last minute, as buckets that fill again evenly. Bounded, in memory."""
+
+    __slots__ = ("_buckets", "_size")
+
+    def __init__(self, size: int = 20_000) -> None:
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._size = size
+
+    def take(self, address: str, per_minute: int, now: float) -> float:
+        """Count one request. Returns 0 when it is within the limit, else the seconds until the next one will be."""
+        who = fold(address)
+        left, since = self._buckets.pop(who, (float(per_minute), now))
+        left = min(float(per_minute), left + max(0.0, now - since) * per_minute / 60)
+        wait = 0.0 if left >= 1 else (1 - left) * 60 / per_minute
+        self._buckets[who] = (left if wait else left - 1, now)
+        if len(self._buckets) > self._size:
+            self._buckets.popitem(last=False)
+        return wait
+
+
+class Gate:
+    """The middleware around the whole application."""
+
+    def __init__(
+        self, app: ASGIApp, parts: Parts, limit: RateLimit, on_error: Callable[[Request, Exception], Response]
+    ) -> None:
+        self._app = app
+        self._parts = parts
+        self._limit = limit
+        self._on_error = on_error
+        self._hosts = Hosts.of(parts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        visitor = self._prepare(request)
+        begun = False
+
+        async def guarded(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                message["headers"] = [*message["headers"], *HEADERS, *([HSTS] if visitor.https else [])]
+            await send(message)
+
+        try:
+            answer = await self._before(request, visitor)
+            if answer is None:
+                await self._app(scope, receive, guarded)
+                return
+        except Exception as error:
+            if not isinstance(error, Refusal):
+                log.exception("a page failed: %s %s", scope["method"], scope["path"][:200])
+            if begun:
+                raise
+            answer = self._on_error(request, error)
+        await answer(scope, receive, guarded)
+
+    def _prepare(self, request: Request) -> Visitor:
+        """Note on the request what every page may ask, error pages included."""
+        scope, state = request.scope, request.state
+        client = scope.get("client")
+        tls = scope.get("scheme") == "https"
+        state.visitor = look_at(client[0] if client else "", scope["headers"], tls=tls, around=self._parts.around)
+        state.session, state.session_unknown = None, False
+        state.language, state.path = _language(request)
+        scope["app"].state.parts = self._parts
+        visitor: Visitor = state.visitor
+        return visitor
+
+    async def _before(self, request: Request, visitor: Visitor) -> Response | None:
+        """Raise `Refusal` for what goes no further; return a response that replaces the view's, or None."""
+        scope = request.scope
+        if scope["path"] == "/health":
+            return None
+        elsewhere = self._hosts.judge(request.headers.get("host", ""), scope["path"])
+        if elsewhere is not None:
+            return elsewhere
+        wait = self._limit.take(visitor.address, self._parts.settings.portal.requests_per_minute, self._parts.now())
+        if wait:
+            raise Refusal(429, "common.too_many", headers={"Retry-After": str(int(wait) + 1)})
+        self._refuse_out_of_bounds(request)
+        await self._find_session(request)
+        return None
+
+    def _refuse_out_of_bounds(self, request: Request) -> None:
+        scope = request.scope
+        if scope["method"] not in METHODS:
+            raise Refusal(405, "common.wrong_method", headers={"Allow": "GET, HEAD, POST"})
+        if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_URL:
+            raise Refusal(414, "common.too_long")
+        if not scope["path"].isprintable():
+            raise Refusal(404, "common.not_found")
+        length = request.headers.get("content-length", "0")
+        if not (length.isascii() and length.isdigit()) or int(length[:12]) > MAX_FORM:
+            raise Refusal(413, "common.too_long")
+        is_form = scope["method"] == "POST" and not self._hosts.is_for_clients(scope["path"])
+        if is_form and refuse_foreign(request.headers, self._hosts.pages):
+            raise Refusal(403, "common.foreign")
+
+    async def _find_session(self, request: Request) -> None:
+        token = session.token_of(request)
+        if token is None or request.url.path.startswith("/assets/"):
+            return
+        try:
+            request.state.session = await self._parts.sessions.find(token)
+        except Unavailable as error:
+            log.warning("a login could not be looked up: %s", error)
+            request.state.session_unknown = True
+
+
+def _language(request: Request) -> tuple[str, str]:
+    """Return the language of the page asked for, and its path below that language."""
+    first, _, rest = request.scope["path"].lstrip("/").partition("/")
+    if first in LANGUAGES:
+        return first, rest
+    cookie = request.cookies.get(LANGUAGE)
+    if cookie in LANGUAGES:
+        return cookie, ""
+    return preferred(request.headers.get("accept-language", "")), ""
+
+
+def preferred(header: str) -> str:
+    """Return the language that Accept-Language (RFC 9110 §12.5.4) likes best of ours; Japanese when it names none."""
+    best, weight = "ja", 0.0
+    for element in header[:1000].split(","):
+        tag, _, parameters = element.partition(";")
+        language = tag.strip().lower().partition("-")[0]
+        quality = parameters.strip().removeprefix("q=")
+        try:
+            liking = float(quality) if parameters else 1.0
+        except ValueError:
+            continue
+        if language in LANGUAGES and weight < liking <= 1:
+            best, weight = language, liking
+    if weight == 0.0 and header.strip() not in ("", "*"):
+        return "en"  # a reader of neither will more likely know English
+    return best

@@ -1,0 +1,110 @@
+"""A portal without network: the application over real stores, asked through ASGI."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+from sekisho.accounts import AccountStore
+from sekisho.guide import catalog
+from sekisho.portal.app import make_app
+from sekisho.portal.logins import Logins
+from sekisho.portal.parts import Accounts, Parts, portal_card
+from sekisho.supervise.init import Answers, initialize
+from sekisho.supervise.provider import provider
+from sekisho.supervise.sections import Settings, places
+from sekisho.telemetry import EventLog, Recall
+
+T = TypeVar("T")
+HOST = "mail.example.test"
+
+MakeParts = Callable[..., Parts]
+
+
+def toml(value: object) -> str:
+    """Return *value* as a TOML value: text, numbers, booleans and lists are written as in JSON."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+@pytest.fixture
+def settings_with(tmp_path: Path) -> Callable[..., Settings]:
+    """Return a function that reads the settings of an instance below the test's directory.
+
+    Its keyword arguments are dotted keys with ``__`` for the dot: ``portal__campus_networks=["192.0.2.0/24"]``.
+    """
+
+    def read(**changes: object) -> Settings:
+        own: dict[str, object] = {"service.user": "root"} if os.geteuid() == 0 else {}
+        given = own | {
+            "incoming.imap": "imap.example.test",
+            "portal.addresses": ["127.0.0.1:8080"],
+            **{key.replace("__", "."): value for key, value in changes.items()},
+        }
+        config = tmp_path / "sekisho.toml"
+        config.unlink(missing_ok=True)
+        texts = {key: toml(value) for key, value in given.items()}
+        return initialize(Answers(config, HOST, "example.test", "data", texts), None).settings
+
+    return read
+
+
+@pytest.fixture
+def make_parts(settings_with: Callable[..., Settings]) -> Iterator[MakeParts]:
+    """Return a function that makes `Parts` over real stores; changes of settings as for `settings_with`."""
+    opened: list[Parts] = []
+
+    def make(now: Callable[[], float] | None = None, **changes: object) -> Parts:
+        settings = settings_with(**changes)
+        where = places(settings)
+        accounts = Accounts(lambda: AccountStore.open(where.accounts, settings=settings.accounts))
+        parts = Parts(
+            settings=settings,
+            where=where,
+            card=portal_card(settings),
+            provider=provider(settings),
+            catalog=catalog(),
+            accounts=accounts,
+            sessions=Logins(accounts),
+            recall=Recall(where.log),
+            events=EventLog(where.log, settings.log, -3),
+            secret=b"s" * 32,
+            signer=(where.certificate.read_bytes(), where.key.read_bytes()),
+            **({"now": now} if now is not None else {}),
+        )
+        opened.append(parts)
+        return parts
+
+    yield make
+    for parts in opened:
+        asyncio.run(parts.accounts.close())
+        parts.events.close()
+
+
+def visiting(
+    parts: Parts,
+    visit: Callable[[httpx.AsyncClient], Coroutine[Any, Any, T]],
+    *,
+    address: str = "198.51.100.7",
+    scheme: str = "https",
+    host: str = HOST,
+) -> T:
+    """Run *visit* with a browser at *address*: ``visiting(parts, lambda browser: browser.get("/ja/"))``."""
+
+    async def go() -> T:
+        transport = httpx.ASGITransport(make_app(parts), client=(address, 4711), raise_app_exceptions=True)
+        async with httpx.AsyncClient(transport=transport, base_url=f"{scheme}://{host}") as browser:
+            return await visit(browser)
+
+    return asyncio.run(go())
+
+
+def get(parts: Parts, path: str, *, headers: dict[str, str] | None = None, **where: str) -> httpx.Response:
+    """Fetch one page; *where* as for `visiting`."""
+    return visiting(parts, lambda browser: browser.get(path, headers=headers), **where)
