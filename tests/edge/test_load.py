@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sekisho.config import ConfigErrors, reference
-from sekisho.edge.document import DocumentError, decode, encode
+from sekisho.edge.document import DocumentError, decode, encode, policy_of
 from sekisho.edge.load import PolicyFile, load_policy
 from sekisho.edge.policy import Phase, Policy
+from sekisho.edge.prefix import Prefix
 
 from .strategies import TODAY, policies
 
@@ -160,8 +161,8 @@ def test_a_document_is_read_as_it_was_written(policy: Policy) -> None:
 
 
 def test_a_document_is_trusted_in_nothing() -> None:
-    good = encode(load_policy(HERE / "example.toml", today=DAY)).decode()
-    assert decode(good.encode(), today=DAY).name == "Example Net"
+    good = encode(load_policy(HERE / "example.toml", today=DAY)).decode("latin-1")
+    assert decode(good.encode("latin-1"), today=DAY).name == "Example Net"
     for right, wrong in [
         ('"interfaces":["ppp*"]', '"interfaces":["ppp*\\"; flush ruleset"]'),
         ('"198.51.100.0/25"', '"198.51.100.0/25; flush ruleset"'),
@@ -172,13 +173,46 @@ def test_a_document_is_trusted_in_nothing() -> None:
         ('"action":"drop"', '"action":"accept"'),
         ('"version":1', '"version":2'),
         ('"ipv4":":2525"', '"ipv4":"unix:/tmp/x"'),
-        ('"2027-03-31"', '"2026-03-31"'),
+        ("\0002027-03-31\0", "\0002026-03-31\0"),
+        ("\0002027-03-31\0", "\0002027-02-31\0"),
+        ("\0002027-03-31\0", "\000soon\0"),
+        ("Example Trading, contract 4711", ""),
+        ("Example Trading, contract 4711", "Example\x1b[2J"),
+        ("Example Trading, contract 4711", "Example\0Trading"),
+        ('"count":', '"count":1'),
+        ('"ipv4":', '"ipv4":1'),
+        ('"ipv4":', '"ipv6":'),
         ('"name":"Example Net"', '"name":"Example\\nNet"'),
         ('"name":"Example Net"', '"title":"Example Net"'),
     ]:
         assert right in good
         with pytest.raises(DocumentError):
-            decode(good.replace(right, wrong, 1).encode(), today=DAY)
+            decode(good.replace(right, wrong, 1).encode("latin-1"), today=DAY)
+
+
+def test_the_columns_of_exemptions_are_trusted_in_nothing_either() -> None:
+    """Every octet of lengths and addresses may come to mean other addresses, but never what is no prefix."""
+    policy = load_policy(HERE / "example.toml", today=DAY)
+    octets = encode(policy)
+    start = octets.index(b"\n") + 1
+    four = sum(exemption.prefix.family == 4 for exemption in policy.exemptions)
+    packed = len(policy.exemptions) + 4 * four + 16 * (len(policy.exemptions) - four)
+    for at in range(start, start + packed):
+        for octet in (0, 1, 32, 33, 161, 162, 255, octets[at] ^ 1):
+            changed = octets[:at] + bytes([octet]) + octets[at + 1 :]
+            try:
+                found = policy_of(changed)
+            except DocumentError:
+                continue
+            assert len(found.exemptions) == len(policy.exemptions)
+            for exemption in found.exemptions:
+                assert Prefix.parse(str(exemption.prefix)) == exemption.prefix
+    for shorter in range(start, len(octets)):
+        with pytest.raises(DocumentError):
+            decode(octets[:shorter], today=DAY)
+    for more in (b"\0", b"x", b"\0\0\0\0"):
+        with pytest.raises(DocumentError):
+            decode(octets + more, today=DAY)
 
 
 @given(st.one_of(st.binary(max_size=60), st.text(max_size=60).map(str.encode)))
