@@ -2,12 +2,13 @@
 
 from sekisho.sasl import Challenge
 
-from .account import Account, AccountDetails
+from .account import Account, AccountDetails, Renewal
 from .authenticate import Accepted, Answer, Authenticator, Exchange, Refusal, Refused
 from .errors import AccountExists, AccountsError, BadLogin, UnknownAccount, WeakPassword
 from .passwords import generate_password
 from .settings import AccountsSettings
 from .store import UNCHANGED, AccountStore
+from .websessions import WebSession, WebSessions
 
 __all__ = [
     "UNCHANGED",
@@ -25,7 +26,10 @@ __all__ = [
     "Exchange",
     "Refusal",
     "Refused",
+    "Renewal",
     "UnknownAccount",
     "WeakPassword",
+    "WebSession",
+    "WebSessions",
     "generate_password",
 ]

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from sekisho.smtp import AddressError, Mailbox
 
 from .errors import BadLogin
 
-__all__ = ["TAG_SEPARATOR", "Account", "AccountDetails", "identity_key", "login_key", "name_key"]
+__all__ = ["TAG_SEPARATOR", "Account", "AccountDetails", "Renewal", "identity_key", "login_key", "name_key"]
 
 TAG_SEPARATOR = "+"  # rin+shop@example.jp is delivered to rin@example.jp (RFC 5233 §1)
+
+
+class Renewal(StrEnum):
+    """Why an account needs a new password, whatever the present one is."""
+
+    NOT_NEEDED = ""
+    VERIFIERS = "verifiers"  # not both argon2id and SCRAM-SHA-256: taken over in part, or without a password so far
+    ASKED = "asked"  # by an operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +33,10 @@ class Account:
         suspension: the operator's reason; "" when there is none or the account is not suspended.
         messages_per_hour, recipients_per_hour: limits of its own; None leaves them to the policy.
         language: ``ja`` or ``en``; None leaves it to the service.
+        operator: may open the operator's pages of the portal.
+        second_factor: logs in to the portal with a code as well, and sends with app passwords only.
+        renewal: why a new password is needed. It never refuses a password that is right.
+        app_passwords: numbers of those that open it, as of when it was found.
         password_marks: one for each verifier, telling nothing about it. An account found later shares none of them when
             its password was set anew meanwhile; renewing an outdated verifier leaves the others.
     """
@@ -37,6 +50,10 @@ class Account:
     recipients_per_hour: int | None = None
     language: str | None = None
     suspension: str = ""
+    operator: bool = False
+    second_factor: bool = False
+    renewal: Renewal = Renewal.NOT_NEEDED
+    app_passwords: frozenset[int] = field(default=frozenset(), repr=False, compare=False)
     password_marks: frozenset[bytes] = field(default=frozenset(), repr=False, compare=False)
     _owned: frozenset[str] = field(init=False, repr=False, compare=False)
 

@@ -12,18 +12,22 @@ import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sekisho.store import connect, fsync_directory, load_migrations, mapped, migrate, open_database, transaction
 
-from .account import Account, AccountDetails
+from .account import Account, AccountDetails, Renewal
 
 __all__ = ["LOGIN_NOTED_EVERY", "AccountDatabase", "give_to_owner_of_directory", "write_verifiers"]
 
 LOGIN_NOTED_EVERY = 600.0  # seconds; a login sooner after the last one that was noted is not written
 
 _MIGRATIONS: Final = load_migrations("sekisho.accounts.migrations")
-_COLUMNS = "id, login, suspended, smarthost, messages_per_hour, recipients_per_hour, language, suspension"
+_COLUMNS = (
+    "id, login, suspended, smarthost, messages_per_hour, recipients_per_hour, language, suspension, operator, "
+    "EXISTS (SELECT 1 FROM second_factors WHERE account = accounts.id AND confirmed IS NOT NULL), renewal, "
+    "(SELECT count(*) FROM verifiers WHERE account = accounts.id AND mechanism IN ('argon2id', 'SCRAM-SHA-256')) < 2"
+)
 
 
 def give_to_owner_of_directory(path: Path) -> None:
@@ -130,6 +134,18 @@ class AccountDatabase:
             "SELECT mechanism, verifier FROM verifiers WHERE account = ?", (account,)
         ).fetchall()
 
+    def app_passwords(self, account: int) -> list[tuple[int, bytes]]:
+        """Return (number, digest) for each app password."""
+        return self._reader.execute("SELECT id, digest FROM app_passwords WHERE account = ?", (account,)).fetchall()
+
+    def row(self, query: str, *values: object) -> Any:
+        """Return the first row of *query*, None without one."""
+        return self._reader.execute(query, values).fetchone()
+
+    def rows(self, query: str, *values: object) -> list[Any]:
+        """Return the rows of *query*."""
+        return self._reader.execute(query, values).fetchall()
+
     def details(self, account: Account) -> AccountDetails:
         query = (
             "SELECT created, changed, last_login FROM accounts LEFT JOIN activity ON activity.account = accounts.id "
@@ -181,8 +197,18 @@ class AccountDatabase:
     def _ids(self, query: str, key: str) -> list[int]:
         return [row[0] for row in self._reader.execute(query, (key,)).fetchall()]
 
-    def _build(self, row: tuple[int, str, int, int, int | None, int | None, str | None, str]) -> Account:
-        number, login, suspended, smarthost, messages, recipients, language, suspension = row
+    def note_app_passwords(self, numbers: Collection[int], now: float) -> None:
+        """Write *now* as the last use of app passwords, as `note_logins` does; one that was revoked is passed over."""
+        with self.writing() as connection:
+            connection.executemany(
+                "INSERT INTO app_password_uses SELECT id, ? FROM app_passwords WHERE id = ? ON CONFLICT (app_password) "
+                "DO UPDATE SET last_used = excluded.last_used WHERE last_used <= excluded.last_used - ?",
+                [(now, number, LOGIN_NOTED_EVERY) for number in numbers],
+            )
+
+    def _build(self, row: tuple[Any, ...]) -> Account:
+        number, login, suspended, smarthost, messages, recipients, language, suspension, *rest = row
+        operator, second_factor, asked, incomplete = map(bool, rest)
         identities = self._reader.execute(
             "SELECT identity FROM identities WHERE account = ? ORDER BY identity", (number,)
         ).fetchall()
@@ -196,6 +222,9 @@ class AccountDatabase:
             recipients,
             language,
             suspension,
+            operator,
+            second_factor,
+            Renewal.ASKED if asked else Renewal.VERIFIERS if incomplete else Renewal.NOT_NEEDED,
         )
 
 

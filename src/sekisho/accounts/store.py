@@ -13,7 +13,7 @@ import math
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -22,6 +22,7 @@ from sekisho.store import mapped
 
 from .account import TAG_SEPARATOR, Account, AccountDetails, identity_key, login_key, name_key
 from .database import AccountDatabase, write_verifiers
+from .digests import Digests, token_digest
 from .errors import AccountExists, AccountsError, BadLogin, UnknownAccount
 from .passwords import accept_password
 from .settings import AccountsSettings
@@ -50,11 +51,13 @@ class Entry:
 
     Fields:
         rows: the verifiers as stored, to notice that they changed meanwhile.
+        app_passwords: number and digest of each.
     """
 
     account: Account
     verifiers: Verifiers
     rows: tuple[tuple[str, str], ...]
+    app_passwords: tuple[tuple[int, bytes], ...] = ()
 
     def __repr__(self) -> str:
         return f"Entry({self.account.login})"
@@ -62,6 +65,13 @@ class Entry:
 
 class AccountStore:
     """The accounts. Reading belongs to one thread (a worker's event loop); changes may be made from any.
+
+    What stands beside the password has classes of its own over a store: `AppPasswords`, `SecondFactors`,
+    `OneTimeTokens`, `WebSessions`.
+
+    Fields:
+        database, sealer, digests: for those classes, not for other packages.
+        now: UTC seconds since the epoch.
 
     Raises (all methods):
         StoreError: the database is damaged, full, locked or not readable.
@@ -77,9 +87,11 @@ class AccountStore:
     ) -> None:
         self.settings = settings
         self.workshop = Workshop(settings, sealer)
-        self._database = database
+        self.database = database
+        self.sealer = sealer
+        self.digests = Digests(database.secret("digests"))
         self._default_domain = settings.default_domain.lower() if settings.default_domain else None
-        self._now = now
+        self.now = now
         self._steady = steady
         self._looked = -math.inf
         self._own_changes = 0
@@ -120,13 +132,13 @@ class AccountStore:
         return cls(AccountDatabase(path), settings, sealer, now, steady)
 
     def close(self) -> None:
-        self._database.close()
+        self.database.close()
 
     # Reading
 
     def find(self, name: str) -> Entry | None:
         """Return whom a claimed user *name* means: a login, an alias, or a local-part that only one account has."""
-        with mapped(self._database.path):
+        with mapped(self.database.path):
             self._look()
             entry = self._entries.get(name, _MISSING)
             if entry is _MISSING:
@@ -167,7 +179,7 @@ class AccountStore:
         """
         if self._has_looked() and (found := self._mailboxes.get(mailbox)) is not None:
             return found
-        with mapped(self._database.path):
+        with mapped(self.database.path):
             self._look()
             account = self._mailboxes.get(mailbox, _MISSING)
             if account is _MISSING:
@@ -182,7 +194,7 @@ class AccountStore:
 
     def list(self, *, after: str = "", limit: int | None = None) -> tuple[Account, ...]:
         """Return the accounts in the order of their logins, at most *limit* of them, beginning behind login *after*."""
-        return self._database.accounts(after, _EVERYTHING if limit is None else limit)
+        return self.database.accounts(after, _EVERYTHING if limit is None else limit)
 
     def show(self, name: str) -> AccountDetails:
         """Return everything about an account that anyone may see.
@@ -190,7 +202,7 @@ class AccountStore:
         Raises:
             UnknownAccount.
         """
-        return self._database.details(self._known(name))
+        return self.database.details(self.known(name))
 
     @property
     def has_imported(self) -> bool:
@@ -225,9 +237,9 @@ class AccountStore:
         prepared = None if password is None else self._accept(password, key)
         made = {} if prepared is None else self.workshop.make(prepared)
         local_part, _, domain = key.rpartition("@")
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             _refuse_taken_login(connection, key)
-            now = self._now()
+            now = self.now()
             row = (key, local_part, domain, smarthost, messages_per_hour, recipients_per_hour, language, now, now)
             number = connection.execute(
                 "INSERT INTO accounts (login, local_part, domain, smarthost, messages_per_hour, recipients_per_hour, "
@@ -243,28 +255,35 @@ class AccountStore:
             write_verifiers(connection, number, made)
         return self._changed(number)
 
-    def set_password(self, name: str, password: str, *, cram_md5: bool | None = None) -> Account:
+    def set_password(
+        self, name: str, password: str, *, cram_md5: bool | None = None, but: str | None = None
+    ) -> Account:
         """Replace every verifier of an account by those of *password*. Call it off the event loop.
+
+        The logins of its browsers end, and a one-time token that was handed out is void. App passwords and the second
+        factor stay.
 
         Args:
             cram_md5: keep the password encrypted for CRAM-MD5 or no longer do; None goes on as before.
+            but: token of the one web session that stays open.
 
         Raises:
             UnknownAccount, WeakPassword.
         """
-        account = self._known(name)
-        prepared = self._accept(password, account.login)
-        made = self.workshop.make(prepared)
-        with self._database.writing() as connection:
-            had = connection.execute(
-                "SELECT 1 FROM verifiers WHERE account = ? AND mechanism = ?", (account.id, CRAM_MD5)
-            ).fetchone()
-            connection.execute("DELETE FROM verifiers WHERE account = ?", (account.id,))
-            if cram_md5 or (cram_md5 is None and had is not None):
-                made[CRAM_MD5] = self.workshop.seal(account.id, prepared)
-            self._touch(connection, account)
-            write_verifiers(connection, account.id, made)
+        account = self.known(name)
+        password_of = self.new_password(account, password)
+        with self.database.writing() as connection:
+            password_of.write(connection, cram_md5=cram_md5, but=but)
         return self._changed(account.id)
+
+    def new_password(self, account: Account, password: str) -> NewPassword:
+        """Return *password*, hashed and ready to be written in a transaction. Call it off the event loop.
+
+        Raises:
+            WeakPassword.
+        """
+        prepared = self._accept(password, account.login)
+        return NewPassword(self, account, prepared, self.workshop.make(prepared))
 
     def import_verifier(self, name: str, mechanism: str, text: str) -> Account:
         """Take over a verifier from another system: ``argon2id`` (PHC string) or a SCRAM one (RFC 5803).
@@ -273,12 +292,12 @@ class AccountStore:
             UnknownAccount.
             AccountsError: the text is not such a verifier.
         """
-        account = self._known(name)
+        account = self.known(name)
         try:
             verifier = read_verifier(mechanism, text)
         except ValueError as error:
             raise AccountsError(f"The verifier for {account.login} cannot be used: {error}") from error
-        self._database.replace_verifiers(account.id, {mechanism: verifier})
+        self.database.replace_verifiers(account.id, {mechanism: verifier})
         return self._changed(account.id)
 
     def suspend(self, name: str, reason: str = "") -> Account:
@@ -297,9 +316,13 @@ class AccountStore:
         messages_per_hour: int | Unchanged | None = UNCHANGED,
         recipients_per_hour: int | Unchanged | None = UNCHANGED,
         language: str | Unchanged | None = UNCHANGED,
+        operator: bool | Unchanged = UNCHANGED,
+        renewal: bool | Unchanged = UNCHANGED,
     ) -> Account:
-        """Change properties of an account. Raises UnknownAccount."""
+        """Change properties of an account; *renewal* asks for a new password, or no longer. Raises UnknownAccount."""
         wanted = {
+            "operator": operator,
+            "renewal": renewal,
             "smarthost": smarthost,
             "messages_per_hour": messages_per_hour,
             "recipients_per_hour": recipients_per_hour,
@@ -307,7 +330,7 @@ class AccountStore:
         }
         given = {column: value for column, value in wanted.items() if not isinstance(value, Unchanged)}
         if not given:
-            return self._known(name)
+            return self.known(name)
         return self._update(name, ", ".join(f"{column} = ?" for column in given), tuple(given.values()))
 
     def add_identity(self, name: str, identity: str) -> Account:
@@ -317,18 +340,18 @@ class AccountStore:
             UnknownAccount, BadLogin.
             AccountExists: it is another account's login.
         """
-        account = self._known(name)
+        account = self.known(name)
         key = identity_key(identity)
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             _add_identity(connection, account.id, account.login, key)
-            self._touch(connection, account)
+            self.touch(connection, account)
         return self._changed(account.id)
 
     def remove_identity(self, name: str, identity: str) -> Account:
         """Take *identity* away from an account. Raises UnknownAccount, BadLogin when it does not have it."""
-        account = self._known(name)
+        account = self.known(name)
         key = identity_key(identity)
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             removed = connection.execute(
                 "DELETE FROM identities WHERE account = ? AND identity = ?", (account.id, key)
             ).rowcount
@@ -336,52 +359,71 @@ class AccountStore:
                 raise BadLogin(
                     f"{account.login} has no identity {key}; it has {', '.join(account.identities) or 'none'}"
                 )
-            self._touch(connection, account)
+            self.touch(connection, account)
         return self._changed(account.id)
 
     def delete(self, name: str) -> Account:
         """Delete an account, its identities and its verifiers; return what it was. Raises UnknownAccount."""
-        account = self._known(name)
-        with self._database.writing() as connection:
+        account = self.known(name)
+        with self.database.writing() as connection:
             connection.execute("DELETE FROM accounts WHERE id = ?", (account.id,))
         return account
 
     def renew_verifiers(self, entry: Entry, made: dict[str, str]) -> bool:
         """Replace outdated verifiers after a login, unless the password was changed meanwhile. From any thread."""
-        return self._database.replace_verifiers(entry.account.id, made, unless_changed_from=dict(entry.rows))
+        return self.database.replace_verifiers(entry.account.id, made, unless_changed_from=dict(entry.rows))
 
     def note_logins(self, accounts: Sequence[int]) -> None:
         """Write now as the last login of *accounts*, unless one of the last ten minutes is written. From any thread."""
-        self._database.note_logins(accounts, self._now())
+        self.database.note_logins(accounts, self.now())
+
+    def note_app_passwords(self, numbers: Sequence[int]) -> None:
+        """Write now as the last use of app passwords, as `note_logins` does. From any thread."""
+        self.database.note_app_passwords(numbers, self.now())
+
+    def known(self, name: str) -> Account:
+        """Return the account that *name* means, read from the database. Raises UnknownAccount."""
+        with mapped(self.database.path):  # not from memory: changes may come from any thread
+            number = self._resolve(name_key(name))
+            account = None if number is None else self.database.account(number)
+        if account is None:
+            raise UnknownAccount(f"There is no account {name!r}. `sekisho account list` shows them.")
+        return account
+
+    def touch(self, connection: sqlite3.Connection, account: Account) -> None:
+        """Note in the caller's transaction that the account changes now. Raises UnknownAccount."""
+        changed = connection.execute("UPDATE accounts SET changed = ? WHERE id = ?", (self.now(), account.id))
+        if not changed.rowcount:
+            raise UnknownAccount(f"The account {account.login} was deleted meanwhile.")
 
     # Inside
 
     def _has_looked(self) -> bool:
         """Whether what is remembered may be taken for the truth without a look."""
-        return self._steady() - self._looked < LOOK_EVERY and self._own_changes == self._database.changes
+        return self._steady() - self._looked < LOOK_EVERY and self._own_changes == self.database.changes
 
     def _look(self) -> None:
         """Forget what is remembered if any account has changed."""
-        now, changes = self._steady(), self._database.changes
+        now, changes = self._steady(), self.database.changes
         self._refresh()
         self._looked, self._own_changes = now, changes
 
     def _refresh(self) -> None:
-        version = self._database.data_version()
+        version = self.database.data_version()
         if version == self._data_version:
             return
-        generation = self._database.generation()
+        generation = self.database.generation()
         if generation != self._generation:
             self._entries.clear()
             self._mailboxes.clear()
-            self._bare_domain = self._default_domain or self._database.first_domain()
-            self._has_imported = self._database.lacks_password_hash()
+            self._bare_domain = self._default_domain or self.database.first_domain()
+            self._has_imported = self.database.lacks_password_hash()
             self._generation = generation
         # Read before the rows were: what is committed in between moves the number again.
         self._data_version = version
 
     def _resolve(self, key: str) -> int | None:
-        database = self._database
+        database = self.database
         if not key:  # the local-part of "@domain" identities
             return None
         if "@" in key:
@@ -395,12 +437,17 @@ class AccountStore:
         return _only(numbers or database.ids_of_identity_local_part(key))
 
     def _load(self, number: int | None) -> Entry | None:
-        account = None if number is None else self._database.account(number)
+        account = None if number is None else self.database.account(number)
         if account is None:
             return None
-        rows = tuple(self._database.verifiers(account.id))
-        marks = frozenset(self._mark(account.id, row) for row in rows)
-        return Entry(replace(account, password_marks=marks), Verifiers.read(rows), rows)
+        rows = tuple(self.database.verifiers(account.id))
+        app_passwords = tuple(self.database.app_passwords(account.id))
+        found = replace(
+            account,
+            password_marks=frozenset(self._mark(account.id, row) for row in rows),
+            app_passwords=frozenset(number for number, _ in app_passwords),
+        )
+        return Entry(found, Verifiers.read(rows), rows, app_passwords)
 
     def _mark(self, number: int, row: tuple[str, str]) -> bytes:
         return hmac.digest(self.decoy_secret, f"mark\0{number}\0{row[0]}\0{row[1]}".encode(), "sha256")[:16]
@@ -411,20 +458,12 @@ class AccountStore:
             domain = self._bare_domain or ""
         for name in (local_part, local_part.partition(TAG_SEPARATOR)[0]):
             key = f"{name}@{domain}"
-            number = self._database.id_of_login(key) if name else None
+            number = self.database.id_of_login(key) if name else None
             if number is None and name:
-                number = next(iter(self._database.ids_of_identity(key)), None)
+                number = next(iter(self.database.ids_of_identity(key)), None)
             if number is not None:
-                return self._database.account(number)
+                return self.database.account(number)
         return None
-
-    def _known(self, name: str) -> Account:
-        with mapped(self._database.path):  # not from memory: changes may come from any thread
-            number = self._resolve(name_key(name))
-            account = None if number is None else self._database.account(number)
-        if account is None:
-            raise UnknownAccount(f"There is no account {name!r}. `sekisho account list` shows them.")
-        return account
 
     def _login_key_of(self, name: str) -> str:
         key = name_key(name)
@@ -434,23 +473,44 @@ class AccountStore:
         return accept_password(password, login=login, minimum_length=self.settings.minimum_password_length)
 
     def _update(self, name: str, assignments: str, values: tuple[str | int | None, ...]) -> Account:
-        account = self._known(name)
-        with self._database.writing() as connection:
+        account = self.known(name)
+        with self.database.writing() as connection:
             connection.execute(f"UPDATE accounts SET {assignments} WHERE id = ?", (*values, account.id))  # noqa: S608
-            self._touch(connection, account)
+            self.touch(connection, account)
         return self._changed(account.id)
 
-    def _touch(self, connection: sqlite3.Connection, account: Account) -> None:
-        changed = connection.execute("UPDATE accounts SET changed = ? WHERE id = ?", (self._now(), account.id))
-        if not changed.rowcount:
-            raise UnknownAccount(f"The account {account.login} was deleted meanwhile.")
-
     def _changed(self, number: int) -> Account:
-        with mapped(self._database.path):
-            account = self._database.account(number)
+        with mapped(self.database.path):
+            account = self.database.account(number)
         if account is None:
             raise UnknownAccount("The account was deleted meanwhile.")
         return account
+
+
+@dataclass(frozen=True, slots=True)
+class NewPassword:
+    """A password on its way into the database; nothing of it is stored yet."""
+
+    _store: AccountStore = field(repr=False)
+    account: Account
+    _prepared: str = field(repr=False)
+    _made: dict[str, str] = field(repr=False)
+
+    def write(self, connection: sqlite3.Connection, *, cram_md5: bool | None = None, but: str | None = None) -> None:
+        """Put it in the place of the present one, in the caller's transaction. See `AccountStore.set_password`."""
+        store, number, made = self._store, self.account.id, dict(self._made)
+        had = connection.execute(
+            "SELECT 1 FROM verifiers WHERE account = ? AND mechanism = ?", (number, CRAM_MD5)
+        ).fetchone()
+        connection.execute("DELETE FROM verifiers WHERE account = ?", (number,))
+        if cram_md5 or (cram_md5 is None and had is not None):
+            made[CRAM_MD5] = store.workshop.seal(number, self._prepared)
+        store.touch(connection, self.account)
+        write_verifiers(connection, number, made)
+        connection.execute("UPDATE accounts SET renewal = 0 WHERE id = ? AND renewal != 0", (number,))
+        connection.execute("DELETE FROM one_time_tokens WHERE account = ?", (number,))
+        kept = b"" if but is None else token_digest(but)
+        connection.execute("DELETE FROM web_sessions WHERE account = ? AND digest != ?", (number, kept))
 
 
 def _remember(memory: dict[Found, Entry | None] | dict[Found, Account | None], key: Found, value: object) -> None:
