@@ -1,8 +1,12 @@
-"""A caller for the server core: answers every event, and writes down what was asked, sent and kept."""
+"""A caller for the server core: answers every event, and writes down what was asked, sent and kept.
+
+Every conversation is held in each way that there is: event by event, by `run_dialogue` in Python and in C where there
+is a kernel. All must come to the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from sekisho.smtp import (
@@ -23,6 +27,9 @@ from sekisho.smtp import (
     Wrong,
     replies,
 )
+from sekisho.smtp.server import run_compiled, run_in_python
+
+RUNS = [run for run in (run_in_python, run_compiled) if run is not None]
 
 OPEN = ServerProfile(
     hostname="mx.example.jp",
@@ -38,6 +45,7 @@ SUBMISSION = replace(OPEN, require_auth=True, mechanisms=("PLAIN", "LOGIN"))
 BEFORE_TLS = replace(OPEN, offer_starttls=True, require_tls=True, require_auth=True)
 
 Answer = Callable[[Event], Reply | bytes]
+Run = Callable[[ServerConnection, bytes, Callable[[Event], object]], object]
 
 _YES: dict[type[Event], Reply] = {
     Hello: replies.HELLO,
@@ -90,11 +98,57 @@ def converse(
     eof: bool = False,
 ) -> Transcript:
     """Feed *pieces* to a new core and answer what it asks."""
+    pieces = list(pieces)
+    answers: list[Reply | bytes] = []
+
+    def noted(event: Event) -> Reply | bytes:
+        answers.append(answer(event))
+        return answers[-1]
+
     transcript = Transcript(ServerConnection(profile, tls=tls))
-    go_on(transcript, pieces, answer)
+    go_on(transcript, pieces, noted)
     if eof:
         transcript.core.receive_eof()
-        go_on(transcript, [b""], answer)
+        go_on(transcript, [b""], noted)
+    for run in RUNS:
+        other = _run_through(run, pieces, ServerConnection(profile, tls=tls), answers, eof)
+        assert other.summary() == transcript.summary(), run
+    return transcript
+
+
+def _run_through(
+    run: Run, pieces: Sequence[bytes], core: ServerConnection, answers: Sequence[Reply | bytes], eof: bool
+) -> Transcript:
+    transcript, content, following = Transcript(core), bytearray(), iter(answers)
+
+    def decide(event: Event) -> Reply | bytes | None:
+        if isinstance(event, ContentChunk):
+            content.extend(event.octets)
+            return None
+        transcript.events.append(event)
+        if isinstance(event, Reset | Wrong):
+            return None
+        given = next(following)
+        if isinstance(event, EndOfContent):
+            given = event.refusal or given
+            if isinstance(given, Reply) and given.is_positive:
+                transcript.kept.append(bytes(content))
+        if isinstance(event, EndOfContent | Data):
+            content.clear()
+        return given
+
+    def take(octets: bytes) -> None:
+        while (challenge := run(core, octets, decide)) is not None:
+            assert isinstance(challenge, bytes)
+            core.challenge(challenge)
+            octets = b""
+        transcript.sent += core.data_to_send()
+
+    for piece in pieces:
+        take(piece)
+    if eof:
+        core.receive_eof()
+        take(b"")
     return transcript
 
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
+from sekisho.kernel import compiled
 from sekisho.smtp import AddressError, Mailbox
 
 MAX_HEADER_OCTETS = 65536
@@ -69,22 +70,9 @@ class Header:
             FieldError: a line is no field, or the header is beyond `MAX_HEADER_OCTETS` or `MAX_FIELDS`. A line that
                 one reader skips and another takes for the end of the header would let two see different authors.
         """
-        fields: list[tuple[str, bytes]] = []
-        ends: list[int] = []
-        at, size = 0, len(octets)
-        match_field = _FIELD.match
-        while at < size and not octets.startswith(b"\r\n", at):
-            field = match_field(octets, at)
-            if field is None:
-                line = octets.count(b"\r\n", 0, at) + 1
-                raise FieldError(f"line {line} of the message is no header field")
-            name, value = field.groups()
-            fields.append((name.decode("ascii").lower(), value))
-            at = field.end()
-            ends.append(at)
-            if len(ends) > MAX_FIELDS:
-                raise FieldError(f"the header has more than {MAX_FIELDS} fields")
-        if at > MAX_HEADER_OCTETS or (at == size and size >= MAX_HEADER_OCTETS):
+        split = _split_compiled(octets, MAX_FIELDS) if _split_compiled is not None else None
+        fields, ends, at = split or split_fields(octets)
+        if at > MAX_HEADER_OCTETS or (at == len(octets) and at >= MAX_HEADER_OCTETS):
             raise FieldError(f"the header is bigger than {MAX_HEADER_OCTETS} octets")
         return cls(octets[: at + 2], fields, ends)
 
@@ -102,6 +90,33 @@ class Header:
             if name not in names
         ]
         return b"".join([*kept, self._block[starts[-1] :]])
+
+
+_split_compiled = compiled.split_header if compiled is not None else None
+
+
+def split_fields(octets: bytes) -> tuple[list[tuple[str, bytes]], list[int], int]:
+    """Return the fields at the front of *octets*, where each ends, and where all end.
+
+    Raises:
+        FieldError: a line is no field, or there are too many.
+    """
+    fields: list[tuple[str, bytes]] = []
+    ends: list[int] = []
+    at, size = 0, len(octets)
+    match_field = _FIELD.match
+    while at < size and not octets.startswith(b"\r\n", at):
+        field = match_field(octets, at)
+        if field is None:
+            line = octets.count(b"\r\n", 0, at) + 1
+            raise FieldError(f"line {line} of the message is no header field")
+        name, value = field.groups()
+        fields.append((name.decode("ascii").lower(), value))
+        at = field.end()
+        ends.append(at)
+        if len(ends) > MAX_FIELDS:
+            raise FieldError(f"the header has more than {MAX_FIELDS} fields")
+    return fields, ends, at
 
 
 def parse_mailboxes(raw: bytes) -> list[Mailbox]:

@@ -12,7 +12,7 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from sekisho.net.tls import ServerTls, TlsError, TlsPipe, is_client_hello
-from sekisho.smtp import Reply, ServerConnection, replies
+from sekisho.smtp import Reply, ServerConnection, replies, run_dialogue
 
 from .session import Pending, Session
 
@@ -112,15 +112,16 @@ class Conversation(asyncio.Protocol):
             return
         self._greeted = True
         try:
-            smtp, _ = self._open_session(tls=False)
+            smtp, session = self._open_session(tls=False)
             smtp.greet()
             early, self._early = self._early, None
             self._touch()
-            if early:
-                smtp.receive_data(early)
             if self._ended:
                 smtp.receive_eof()
-            self._run()
+            if early or self._ended:
+                self._run(smtp, session, early or b"")
+            else:
+                self._flush()
         except Exception:
             self._fail()
 
@@ -145,24 +146,9 @@ class Conversation(asyncio.Protocol):
     def _take(self, data: bytes) -> None:
         pipe = self._pipe
         if pipe is not None:
-            was_established = pipe.established
-            try:
-                plain = pipe.receive(data)
-            except TlsError as error:
-                self._tls_failed(pipe, error)
+            data = self._take_in_tls(pipe, data)
+            if not data:
                 return
-            if not was_established:
-                self._handshake_progress(pipe)
-                if self._smtp is None:
-                    return
-            else:
-                self._answer_in_tls(pipe)
-            if pipe.ended and not plain:
-                self._close()
-                return
-            if not plain:
-                return
-            data = plain
         elif not self._greeted:
             self._before_greeting(data)
             return
@@ -171,14 +157,31 @@ class Conversation(asyncio.Protocol):
             return
         if session.hello is None and pipe is None and is_client_hello(data):
             self._met_tls_too_late()
-            return
-        smtp.receive_data(data)
-        if self._waiting or self._paused:
+        elif self._waiting or self._paused:
+            smtp.receive_data(data)
             self._pause_reading()
-            return
-        if smtp.in_content:  # a command counts when it is complete, so that its octets, one by one, buy no time
-            self._touch()
-        self._run()
+        else:
+            self._run(smtp, session, data)
+            if smtp.in_content:  # a command counts when it is complete: its octets, one by one, buy no time
+                self._touch()
+
+    def _take_in_tls(self, pipe: TlsPipe, data: bytes) -> bytes:
+        """Return what the client said inside TLS; nothing when TLS itself had to be seen to."""
+        was_established = pipe.established
+        try:
+            plain = pipe.receive(data)
+        except TlsError as error:
+            self._tls_failed(pipe, error)
+            return b""
+        if not was_established:
+            self._handshake_progress(pipe)
+            if self._smtp is None:
+                return b""
+        else:
+            self._answer_in_tls(pipe)
+        if pipe.ended and not plain:
+            self._close()
+        return plain
 
     def _before_greeting(self, data: bytes) -> None:
         """Tell a ClientHello from a client that talks too early."""
@@ -243,29 +246,17 @@ class Conversation(asyncio.Protocol):
 
     # ------------------------------------------------------------------ the dialogue
 
-    def _run(self) -> None:
+    def _run(self, smtp: ServerConnection, session: Session, data: bytes = b"") -> None:
         """Answer everything that can be answered now, then write all replies at once."""
-        smtp, session = self._smtp, self._session
-        if smtp is None or session is None:
-            return
-        decide = session.decide
-        while not self._paused:
-            event = smtp.next_event()
-            if event is None:
+        while (pending := run_dialogue(smtp, data, session.decide)) is not None:
+            self._wait_for(cast("Pending", pending))
+            if self._waiting:
                 break
-            answer = decide(event)
-            if answer is None:
-                continue
-            if answer.__class__ is Pending:
-                self._wait_for(answer)
-                if self._waiting:
-                    break
-            else:
-                smtp.reply(cast("Reply", answer))
-                if session.starting_tls:
-                    self._upgrade(session)
-                    return
-        self._flush()
+            data = b""
+        if session.starting_tls:
+            self._upgrade(session)
+        else:
+            self._flush()
 
     def _wait_for(self, pending: Pending) -> None:
         future = pending.future
@@ -288,7 +279,7 @@ class Conversation(asyncio.Protocol):
             if self._reading_paused and not self._paused:
                 self._reading_paused = False
                 transport.resume_reading()
-            self._run()
+            self._go_on()
         except Exception:
             self._fail()
 
@@ -305,6 +296,16 @@ class Conversation(asyncio.Protocol):
     def _upgrade(self, session: Session) -> None:
         session.starting_tls = False
         self._flush()
+    def _go_on(self) -> None:
+        """Take the commands that came while none could be taken."""
+        smtp, session = self._smtp, self._session
+        if smtp is None or session is None:
+            return
+        if self._paused:
+            self._flush()
+        else:
+            self._run(smtp, session)
+
         self._upgrading = True
         self._smtp = None
         self._start_tls()
@@ -369,7 +370,7 @@ class Conversation(asyncio.Protocol):
             self._reading_paused = False
             self._transport.resume_reading()
             try:
-                self._run()
+                self._go_on()
             except Exception:
                 self._fail()
 

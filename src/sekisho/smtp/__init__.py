@@ -24,7 +24,7 @@ from .events import (
 from .extensions import ServerProfile
 from .failures import DeliveryFailure, PermanentFailure, RemoteProtocolError, TemporaryFailure
 from .replies import Reply
-from .server import ServerConnection
+from .server import ServerConnection, run_dialogue
 
 __all__ = [
     "AddressError",
@@ -53,5 +53,6 @@ __all__ = [
     "Wrong",
     "is_domain",
     "replies",
+    "run_dialogue",
     "to_a_labels",
 ]

@@ -6,6 +6,9 @@ commands wait in the buffer (RFC 2920 §3.2). What is due to the client is colle
 
     receive_data -> next_event -> (reply | challenge) -> next_event -> … -> None -> data_to_send
 
+`run_dialogue` does these steps for a caller that can answer at once. It may be compiled (`sekisho.kernel`): then plain
+MAIL, RCPT and DATA, the content and the replies to them are handled there, on the same objects; everything else here.
+
 One core serves one TLS state. After STARTTLS the caller makes a new one, which knows nothing of what was said before
 (RFC 3207 §4.2), and octets that came in the clear behind STARTTLS never reach it.
 
@@ -23,7 +26,10 @@ from binascii import b2a_base64
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from sekisho.kernel import compiled
+
 from . import replies
+from .address import Mailbox
 from .commands import (
     COMMANDS,
     HEADER_LINE,
@@ -36,6 +42,7 @@ from .commands import (
     read_chunk,
 )
 from .data import ChunkReader, DotReader
+from .envelope import Body
 from .events import (
     Auth,
     AuthResponse,
@@ -538,3 +545,47 @@ _ANSWERS: Mapping[type[Event], Callable[[ServerConnection, Event, Reply], None]]
     Data: ServerConnection._answer_data,
     EndOfContent: ServerConnection._answer_content,
 }
+
+
+def run_in_python(core: ServerConnection, octets: bytes, decide: Callable[[Event], object]) -> object:
+    """Take *octets*, hand each event to *decide*, and answer it with the `Reply` that comes back.
+
+    Returns:
+        None when more octets are due; or what *decide* returned when that was neither None nor a `Reply`: an answer is
+        owed then, and after it a call with no octets goes on.
+    """
+    if octets:
+        core.receive_data(octets)
+    while (event := core.next_event()) is not None:
+        answer = decide(event)
+        if answer is None:
+            continue
+        if not isinstance(answer, Reply):
+            return answer
+        core.reply(answer)
+    return None
+
+
+def _compile() -> Callable[[ServerConnection, bytes, Callable[[Event], object]], object] | None:
+    if compiled is None:
+        return None
+    classes = (
+        ServerConnection,
+        LineBuffer,
+        Terms,
+        ServerProfile,
+        DotReader,
+        Reply,
+        Mailbox,
+        MailFrom,
+        RcptTo,
+        Data,
+        ContentChunk,
+        EndOfContent,
+    )
+    states = (_READY, _SENDER, _RECIPIENTS, _CONTENT, _TLS, _CLOSED)
+    return compiled.pump(classes, states, Body.SEVENBIT, replies.TOO_MUCH_CONTENT).run
+
+
+run_compiled: Final = _compile()
+run_dialogue: Final = run_compiled or run_in_python

@@ -19,6 +19,8 @@ from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import Final
 
+from sekisho.kernel import compiled
+
 from .redact import redact_address
 from .settings import LogSettings
 from .trace import purge
@@ -148,16 +150,10 @@ class EventLog:
         """
         if event in self._unwanted:
             return
-        parts = [f'{{"t":{self._now():.3f},"event":"{event}"']
-        for name, value in fields.items():
-            if value is None:
-                continue
-            if name == "client" and self._addresses != "full":
-                value = redact_address(str(value), self._addresses)
-                if value is None:
-                    continue
-            parts.append(f'"{name}":{_encoded(value)}')
-        line = (",".join(parts) + self._suffix).encode("ascii")
+        start = f'{{"t":{self._now():.3f},"event":"{event}"'
+        if self._addresses != "full" and fields.get("client") is not None:
+            fields["client"] = redact_address(str(fields["client"]), self._addresses)
+        line = _render(start, fields, self._suffix, MAX_TEXT) or render_in_python(start, fields, self._suffix)
         self._buffer.append(line)
         self._size += len(line)
         if self._size >= FLUSH_OCTETS and not self._failing:
@@ -251,4 +247,17 @@ def _encoded(value: object) -> str:
         return json.dumps(round(value, 6)) if value == value and abs(value) != float("inf") else "null"
     if isinstance(value, list | tuple):
         return f"[{','.join([_encoded(element) for element in value])}]"
+def _decline(start: str, fields: dict[str, object], end: str, longest: int) -> bytes | None:
+    return None
+
+
+_render: Final = compiled.render_event if compiled is not None else _decline
+
+
+def render_in_python(start: str, fields: dict[str, object], end: str) -> bytes:
+    """Return *start*, a JSON member for each of *fields* that is not None, and *end*."""
+    parts = [f'"{name}":{_encoded(value)}' for name, value in fields.items() if value is not None]
+    return (",".join([start, *parts]) + end).encode("ascii")
+
+
     return encode_basestring_ascii(str(value)[:MAX_TEXT])
