@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,8 +16,9 @@ import pytest
 from sekisho.accounts import AccountStore
 from sekisho.guide import catalog
 from sekisho.portal.app import make_app
-from sekisho.portal.logins import Logins
-from sekisho.portal.parts import Accounts, Parts, portal_card
+from sekisho.portal.parts import Parts, portal_card
+from sekisho.portal.stores import Accounts, Logins
+from sekisho.portal.tries import Tries
 from sekisho.supervise.init import Answers, initialize
 from sekisho.supervise.provider import provider
 from sekisho.supervise.sections import Settings, places
@@ -64,6 +66,7 @@ def make_parts(settings_with: Callable[..., Settings]) -> Iterator[MakeParts]:
         settings = settings_with(**changes)
         where = places(settings)
         accounts = Accounts(lambda: AccountStore.open(where.accounts, settings=settings.accounts))
+        events = EventLog(where.log, settings.log, -3)
         parts = Parts(
             settings=settings,
             where=where,
@@ -71,9 +74,10 @@ def make_parts(settings_with: Callable[..., Settings]) -> Iterator[MakeParts]:
             provider=provider(settings),
             catalog=catalog(),
             accounts=accounts,
-            sessions=Logins(accounts),
+            sessions=Logins(accounts, settings.portal),
+            tries=Tries(where.ledger, settings.policy, events, now or time.time),
             recall=Recall(where.log),
-            events=EventLog(where.log, settings.log, -3),
+            events=events,
             secret=b"s" * 32,
             signer=(where.certificate.read_bytes(), where.key.read_bytes()),
             **({"now": now} if now is not None else {}),
@@ -84,6 +88,7 @@ def make_parts(settings_with: Callable[..., Settings]) -> Iterator[MakeParts]:
     yield make
     for parts in opened:
         asyncio.run(parts.accounts.close())
+        parts.tries.close()
         parts.events.close()
 
 

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from . import session
 from .errors import Redirect, Refusal
 
-__all__ = ["FIELD", "MAX_FIELDS", "MAX_FORM", "Redirect", "Refusal", "form", "refuse_foreign"]
+__all__ = ["FIELD", "MAX_FIELDS", "MAX_FORM", "Redirect", "Refusal", "form", "is_foreign", "read_bounded"]
 
 MAX_FORM = 64 * 1024  # octets
 MAX_FIELDS = 64
@@ -30,11 +30,7 @@ async def form(request: Request) -> Mapping[str, str]:
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != URLENCODED:
         raise Refusal(415, "common.no_form")
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_FORM:
-            raise Refusal(413, "common.too_long")
+    body = await read_bounded(request)
     try:
         fields = dict(
             urllib.parse.parse_qsl(
@@ -50,7 +46,21 @@ async def form(request: Request) -> Mapping[str, str]:
     return fields
 
 
-def refuse_foreign(headers: Mapping[str, str], names: frozenset[str]) -> bool:
+async def read_bounded(request: Request) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        Refusal: it is longer than `MAX_FORM`, whatever it said of itself.
+    """
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_FORM:
+            raise Refusal(413, "common.too_long")
+    return bytes(body)
+
+
+def is_foreign(headers: Mapping[str, str], names: frozenset[str]) -> bool:
     """Tell whether a POST comes from a page of another site, by the browser's own word.
 
     Args:

@@ -12,14 +12,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sekisho.policy.addresses import fold
 
 from . import session
-from .forms import MAX_FORM, Refusal, refuse_foreign
-from .hosts import Hosts
+from .forms import MAX_FORM, Refusal, is_foreign
+from .hosts import Hosts, host_of
 from .parts import Parts, Unavailable
 from .visitor import Visitor, look_at
 from .words import LANGUAGES
@@ -27,6 +27,8 @@ from .words import LANGUAGES
 __all__ = ["Gate", "RateLimit"]
 
 MAX_URL = 2048  # octets of path and query
+TELL_EVERY = 60.0  # seconds
+TOLD = 1000  # addresses
 METHODS = frozenset({"GET", "HEAD", "POST"})
 LANGUAGE = "sekisho-language"
 
@@ -55,10 +57,11 @@ HSTS = (b"strict-transport-security", b"max-age=31536000")
 class RateLimit:
     """Requests of each address in the last minute, as buckets that fill again evenly. Bounded, in memory."""
 
-    __slots__ = ("_buckets", "_size")
+    __slots__ = ("_buckets", "_size", "_told")
 
     def __init__(self, size: int = 20_000) -> None:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._told: OrderedDict[str, float] = OrderedDict()
         self._size = size
 
     def take(self, address: str, per_minute: int, now: float) -> float:
@@ -72,6 +75,17 @@ class RateLimit:
             self._buckets.popitem(last=False)
         return wait
 
+    def is_news(self, address: str, now: float) -> bool:
+        """Tell whether nobody was told within the last minute that *address* goes beyond its limit."""
+        who = fold(address)
+        if now - self._told.get(who, -TELL_EVERY) < TELL_EVERY:
+            return False
+        self._told[who] = now
+        self._told.move_to_end(who)
+        if len(self._told) > TOLD:
+            self._told.popitem(last=False)
+        return True
+
 
 class Gate:
     """The middleware around the whole application."""
@@ -84,6 +98,9 @@ class Gate:
         self._limit = limit
         self._on_error = on_error
         self._hosts = Hosts.of(parts)
+        portal = parts.settings.portal
+        ports = [each.port for each in portal.addresses if portal.speaks_tls(each)]
+        self._https_port = (443 if 443 in ports else ports[0]) if ports else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -107,7 +124,8 @@ class Gate:
                 return
         except Exception as error:
             if not isinstance(error, Refusal):
-                log.exception("a page failed: %s %s", scope["method"], scope["path"][:200])
+                log.exception("a page failed: %s %.200r", scope["method"], scope["path"])
+                self._parts.events.emit("portal.failed", error=type(error).__name__, path=scope["path"][:200])
             if begun:
                 raise
             answer = self._on_error(request, error)
@@ -121,7 +139,6 @@ class Gate:
         state.visitor = look_at(client[0] if client else "", scope["headers"], tls=tls, around=self._parts.around)
         state.session, state.session_unknown = None, False
         state.language, state.path = _language(request)
-        scope["app"].state.parts = self._parts
         visitor: Visitor = state.visitor
         return visitor
 
@@ -133,12 +150,21 @@ class Gate:
         elsewhere = self._hosts.judge(request.headers.get("host", ""), scope["path"])
         if elsewhere is not None:
             return elsewhere
-        wait = self._limit.take(visitor.address, self._parts.settings.portal.requests_per_minute, self._parts.now())
-        if wait:
-            raise Refusal(429, "common.too_many", headers={"Retry-After": str(int(wait) + 1)})
+        self._count(visitor)
+        is_plain = not (visitor.https or visitor.proxied or visitor.secure)
+        if is_plain and self._https_port is not None and not self._hosts.is_for_clients(scope["path"]):
+            return _over_https(request, self._https_port)
         self._refuse_out_of_bounds(request)
         await self._find_session(request)
         return None
+
+    def _count(self, visitor: Visitor) -> None:
+        parts, now = self._parts, self._parts.now()
+        wait = self._limit.take(visitor.address, parts.settings.portal.requests_per_minute, now)
+        if wait:
+            if self._limit.is_news(visitor.address, now):
+                parts.events.emit("portal.limited", client=visitor.address)
+            raise Refusal(429, "common.too_many", headers={"Retry-After": str(int(wait) + 1)})
 
     def _refuse_out_of_bounds(self, request: Request) -> None:
         scope = request.scope
@@ -152,7 +178,7 @@ class Gate:
         if not (length.isascii() and length.isdigit()) or int(length[:12]) > MAX_FORM:
             raise Refusal(413, "common.too_long")
         is_form = scope["method"] == "POST" and not self._hosts.is_for_clients(scope["path"])
-        if is_form and refuse_foreign(request.headers, self._hosts.pages):
+        if is_form and is_foreign(request.headers, self._hosts.pages):
             raise Refusal(403, "common.foreign")
 
     async def _find_session(self, request: Request) -> None:
@@ -164,6 +190,14 @@ class Gate:
         except Unavailable as error:
             log.warning("a login could not be looked up: %s", error)
             request.state.session_unknown = True
+
+
+def _over_https(request: Request, port: int) -> Response:
+    """Lead from plain HTTP to the same page over TLS."""
+    host = host_of(request.headers.get("host", "")) or ""
+    host = f"[{host}]" if ":" in host else host
+    where = host if port == 443 else f"{host}:{port}"
+    return RedirectResponse(str(request.url.replace(scheme="https", netloc=where)), 308)
 
 
 def _language(request: Request) -> tuple[str, str]:

@@ -8,15 +8,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
-from sekisho.accounts import Account, AccountStore
 from sekisho.autoconfig import Provider
 from sekisho.guide import Both, Card, Catalog
-from sekisho.store import StoreError
 from sekisho.supervise.card import guide_card
 from sekisho.supervise.control import ask
 from sekisho.supervise.errors import ControlError
@@ -24,78 +21,11 @@ from sekisho.supervise.sections import Places, Settings
 from sekisho.telemetry import EventLog, Recall
 
 from .errors import Unavailable
+from .stores import Accounts, Logins
+from .tries import Tries
 from .visitor import Surroundings
 
-__all__ = ["Accounts", "Parts", "Sessions", "Unavailable", "WebSession", "portal_card"]
-
-T = TypeVar("T")
-
-
-class WebSession(Protocol):
-    """A login, as `accounts.WebSessions` tells it."""
-
-    @property
-    def account(self) -> Account:
-        """Whose it is."""
-
-    @property
-    def second_factor(self) -> bool:
-        """Whether it was opened with a second factor."""
-
-
-class Accounts:
-    """The accounts, opened when they are first needed and read in one thread of their own, never in the event loop."""
-
-    def __init__(self, open_store: Callable[[], AccountStore]) -> None:
-        self._open = open_store
-        self._store: AccountStore | None = None
-        self._thread = ThreadPoolExecutor(1, "accounts")
-
-    async def call(self, work: Callable[[AccountStore], T]) -> T:
-        """Return what *work* makes of the store.
-
-        Raises:
-            Unavailable: the store cannot be opened or read.
-            AccountsError: whatever *work* raises.
-        """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._work, work)
-
-    def _work(self, work: Callable[[AccountStore], T]) -> T:
-        try:
-            if self._store is None:
-                self._store = self._open()
-            return work(self._store)
-        except (StoreError, OSError) as error:
-            store, self._store = self._store, None  # opened anew next time: the file may have been put back
-            if store is not None:
-                store.close()
-            raise Unavailable("accounts", str(error)) from error
-
-    async def close(self) -> None:
-        """Close the store and end the thread."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-        self._thread.shutdown()
-
-    def _close(self) -> None:
-        if self._store is not None:
-            self._store.close()
-            self._store = None
-
-
-class Sessions(Protocol):
-    """The logins of browsers. Each method raises `Unavailable` when the accounts are away."""
-
-    async def open(self, account_id: int, *, client: str, second_factor: bool) -> str:
-        """Return the token of a new session."""
-
-    async def find(self, token: str) -> WebSession | None:
-        """Return the session that *token* stands for, while it lasts."""
-
-    async def close(self, token: str) -> None:
-        """End one session."""
-
-    async def close_all(self, account_id: int, but: str | None) -> None:
-        """End every session of an account but one."""
+__all__ = ["Parts", "Unavailable", "portal_card"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -103,6 +33,8 @@ class Parts:
     """Everything that the views use.
 
     Fields:
+        tries: what every password that is asked for passes through.
+        recall: what the event log tells; see `fresh_recall`.
         card: with name and contact in any case, see `portal_card`.
         secret: what forms are signed with.
         signer: certificate chain and key, PEM, with which profiles are signed; None leaves them unsigned.
@@ -115,7 +47,8 @@ class Parts:
     provider: Provider
     catalog: Catalog
     accounts: Accounts
-    sessions: Sessions
+    sessions: Logins
+    tries: Tries
     recall: Recall
     events: EventLog
     secret: bytes
@@ -133,6 +66,11 @@ class Parts:
             Unavailable: none of them answers.
         """
         return await asyncio.to_thread(self._ask, verb, arguments)
+
+    async def fresh_recall(self) -> Recall:
+        """Return what the event log tells, read as far as it goes now."""
+        await asyncio.to_thread(self.recall.refresh)
+        return self.recall
 
     def _ask(self, verb: str, arguments: dict[str, object]) -> list[Any]:
         answers, problem = [], "there is no mail process"

@@ -11,6 +11,7 @@ import gc
 import logging
 import signal
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -25,8 +26,9 @@ from sekisho.telemetry import EventLog, Recall
 
 from .app import make_app
 from .gate import RateLimit
-from .logins import Logins
-from .parts import Accounts, Parts, portal_card
+from .parts import Parts, portal_card
+from .stores import Accounts, Logins
+from .tries import Tries
 from .visitor import normal_address
 from .web import Bounds, Swap, WebServer
 
@@ -143,7 +145,8 @@ class Portal:
             provider=provider(settings),
             catalog=catalog(),
             accounts=accounts,
-            sessions=Logins(accounts),
+            sessions=Logins(accounts, settings.portal),
+            tries=Tries(where.ledger, settings.policy, events, time.time),
             recall=Recall(where.log),
             events=events,
             secret=self._secret,
@@ -151,7 +154,7 @@ class Portal:
         )
         limit = RateLimit()
         swap = Swap(make_app(parts, limit=limit))
-        server = WebServer(swap, _bounds(parts))
+        server = WebServer(swap, _bounds(parts), crowded=lambda: events.emit("portal.crowded"))
         self._running = _Running(configuration, parts, swap, limit, server)
         server.start([(each, tls if kind == "https" else None) for kind, each in self._seat.listening])
 
@@ -168,12 +171,14 @@ class Portal:
             settings=settings,
             card=portal_card(settings),
             provider=provider(settings),
+            sessions=Logins(running.parts.accounts, settings.portal),
             signer=_signer(configuration),
         )
         app = make_app(parts, limit=running.limit)
         running.configuration, running.parts, running.swap.app = configuration, parts, app
         running.server.bounds = _bounds(parts)
         running.server.use_tls(tls)
+        parts.tries.reload(settings.policy)
         parts.events.reload(settings.log)
 
     async def drain(self, seconds: float) -> None:
@@ -181,6 +186,7 @@ class Portal:
         running = self._now()
         await running.server.stop(seconds)
         await running.parts.accounts.close()
+        running.parts.tries.close()
         running.parts.events.close()
 
 

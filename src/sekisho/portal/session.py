@@ -19,7 +19,8 @@ from starlette.responses import Response
 from .errors import Redirect, Refusal
 
 if TYPE_CHECKING:
-    from .parts import Parts, WebSession
+    from .parts import Parts
+    from .stores import WebSession
 
 __all__ = ["form_token", "is_form_token", "login", "logout", "own_path", "remember_form", "require", "token_of"]
 
@@ -69,6 +70,9 @@ async def login(request: Request, response: Response, account_id: int, *, second
     token = await parts.sessions.open(account_id, client=request.state.visitor.address, second_factor=second_factor)
     _set(request, response, SESSION, token)
     _delete(request, response, FORM)
+    opened = await parts.sessions.find(token)
+    account = opened.account.login if opened is not None else None
+    parts.events.emit("portal.login", client=request.state.visitor.address, account=account, factors=1 + second_factor)
 
 
 async def logout(request: Request, response: Response) -> None:

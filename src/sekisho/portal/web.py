@@ -34,6 +34,7 @@ BODY = 30.0  # seconds for the rest of a form of 64 KiB
 ANSWER = 60.0  # seconds for an answer to be made and taken
 KEEP_ALIVE = 15  # seconds between requests
 SWEEP = 1.0
+TELL_EVERY = 60.0
 ACCEPT_AT_ONCE = 64
 PAUSE = 0.5  # seconds without accepting when the process has no descriptor left
 
@@ -100,8 +101,11 @@ class _Connection(H11Protocol):
 class WebServer:
     """Serves one application on inherited sockets."""
 
-    def __init__(self, app: ASGIApp, bounds: Bounds) -> None:
+    def __init__(self, app: ASGIApp, bounds: Bounds, *, crowded: Callable[[], None]) -> None:
+        """*crowded* is told, at most once a minute, that connections were closed unheard."""
         self.bounds = bounds
+        self._crowded = crowded
+        self._told = -TELL_EVERY
         self._config = uvicorn.Config(
             app,
             http=H11Protocol,
@@ -191,6 +195,7 @@ class WebServer:
         if self._counter.opened(peer, limit=per_address, total=bounds.total) is not None:
             self._counter.closed(peer)
             accepted.close()
+            self._tell_crowded()
             return
         accepted.setblocking(False)
         with contextlib.suppress(OSError):
@@ -198,6 +203,12 @@ class WebServer:
         task = asyncio.get_running_loop().create_task(self._connect(accepted, peer, tls))
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
+
+    def _tell_crowded(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._told >= TELL_EVERY:
+            self._told = now
+            self._crowded()
 
     async def _connect(self, accepted: socket.socket, peer: str, tls: ssl.SSLContext | None) -> None:
         made: list[_Connection] = []

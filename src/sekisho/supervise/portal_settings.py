@@ -52,7 +52,8 @@ class PortalSettings:
     )
     tls: Literal["auto", "on", "off"] = setting(
         "auto",
-        "TLS with the certificate of [tls]: on, off, or auto, which means on for every address that is not loopback.",
+        "TLS with the certificate of [tls]: on, off, or auto: on everywhere but on loopback addresses and on port 80, "
+        "which then leads to the others.",
     )
     names: tuple[str, ...] = setting(
         (),
@@ -146,7 +147,9 @@ class PortalSettings:
 
     def speaks_tls(self, endpoint: Endpoint) -> bool:
         """Tell whether the portal speaks TLS itself on *endpoint*."""
-        return self.tls == "on" or (self.tls == "auto" and not is_loopback(endpoint))
+        if self.tls == "auto":
+            return endpoint.port != 80 and not is_loopback(endpoint)
+        return self.tls == "on"
 
 
 def is_loopback(endpoint: Endpoint) -> bool:
