@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import ssl
+import warnings
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.net.tls_client import TlsClient, identity, private_pem
+from tests.net.tls_client import HOST, TlsClient, identity, private_pem
 
-from sekisho.net.tls import ServerTls, TlsError, TlsPipe, client_context, is_client_hello, server_context
+from sekisho.net.tls import (
+    ServerTls,
+    TlsError,
+    TlsFailure,
+    TlsPipe,
+    client_context,
+    is_client_hello,
+    server_context,
+)
 
 LETTER = bytes(range(256)) * 400  # more than six records
 
@@ -112,6 +122,93 @@ def test_a_client_that_is_too_old_gets_an_alert() -> None:
         pipe.receive(client.hello())
     with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"):
         client.receive(pipe.outgoing())
+
+
+def failed(pipe: TlsPipe, context: ssl.SSLContext, name: str | None = HOST) -> TlsFailure:
+    """Let a client of *context* shake hands with *pipe* until that fails, and return the reason that *pipe* tells."""
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(to_client, to_server, server_hostname=name)
+    with pytest.raises(TlsError) as caught:  # noqa: PT012 - the round that fails is the library's affair
+        for _ in range(5):
+            with contextlib.suppress(ssl.SSLError):
+                client.do_handshake()
+            pipe.receive(to_server.read())
+            to_client.write(pipe.outgoing())
+    assert not pipe.shaking_hands
+    return caught.value.reason
+
+
+def client(**changes: object) -> ssl.SSLContext:
+    """Return the settings of a client, with *changes*."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=identity().certificate.decode())
+    for name, value in changes.items():
+        setattr(context, name, value)
+    return context
+
+
+@pytest.mark.parametrize("newest", ["TLSv1", "TLSv1_1"])
+def test_the_reason_tells_a_client_whose_tls_is_too_old(newest: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        old = client(minimum_version=ssl.TLSVersion.TLSv1, maximum_version=ssl.TLSVersion[newest])
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    assert failed(TlsPipe(tls()), old) is TlsFailure.VERSION
+
+
+def test_the_reason_tells_a_client_of_the_last_century() -> None:
+    """SSL 3.0 in a record of its time (RFC 6101)."""
+    hello = b"\x03\x00" + bytes(32) + b"\x00" + b"\x00\x02\x00\x0a" + b"\x01\x00"
+    message = b"\x01" + len(hello).to_bytes(3, "big") + hello
+    with pytest.raises(TlsError) as caught:
+        TlsPipe(tls()).receive(b"\x16\x03\x00" + len(message).to_bytes(2, "big") + message)
+    assert caught.value.reason is TlsFailure.VERSION
+
+
+def test_the_reason_tells_a_client_without_a_common_cipher() -> None:
+    without = client(maximum_version=ssl.TLSVersion.TLSv1_2)
+    without.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")  # our certificate is no RSA one
+    assert failed(TlsPipe(tls()), without) is TlsFailure.CIPHER
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_the_reason_tells_a_client_that_does_not_accept_our_certificate(version: ssl.TLSVersion) -> None:
+    distrustful = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    distrustful.maximum_version = version
+    assert failed(TlsPipe(tls()), distrustful) is TlsFailure.CERTIFICATE
+    assert failed(TlsPipe(tls()), client(maximum_version=version), "old.example.jp") is TlsFailure.CERTIFICATE
+
+
+@pytest.mark.parametrize("noise", [b"EHLO client.example\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 100])
+def test_the_reason_tells_what_is_not_tls(noise: bytes) -> None:
+    with pytest.raises(TlsError) as caught:
+        TlsPipe(tls()).receive(noise)
+    assert caught.value.reason is TlsFailure.NOT_TLS
+
+
+def test_a_handshake_is_under_way_from_its_first_octets_to_its_end() -> None:
+    pipe, client = TlsPipe(tls()), TlsClient()
+    seen = [pipe.shaking_hands]
+    pipe.receive(client.hello())
+    seen.append(pipe.shaking_hands)
+    client.receive(pipe.outgoing())
+    pipe.receive(client.outgoing())
+    assert [*seen, pipe.shaking_hands] == [False, True, False]
+
+
+def test_the_host_name_that_a_client_asks_for_is_known() -> None:
+    """RFC 6066 §3; a client that asks for none, or for another, is served all the same."""
+    for asked, told in ((HOST, HOST), ("OLD.example.jp", "old.example.jp"), (None, None)):
+        pipe = TlsPipe(tls())
+        context = client(check_hostname=False)
+        to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+        connection = context.wrap_bio(to_client, to_server, server_hostname=asked)
+        while not pipe.established:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                connection.do_handshake()
+            pipe.receive(to_server.read())
+            to_client.write(pipe.outgoing())
+        assert pipe.facts().name == told
 
 
 def test_a_record_changed_on_the_way_is_an_error() -> None:

@@ -59,10 +59,10 @@ def written(directory: Path, octets: bytes) -> ContentWriter:
 def dressed(directory: Path, text: str, handling: Handling = SUBMITTED, *recipients: Recipient) -> str:
     """*text* as it goes to the queue, or the reply that refuses it."""
     content = written(directory, text.encode())
-    refusal = dress(content, handling, recipients or (KEI,))
-    if refusal is not None:
+    answer = dress(content, handling, recipients or (KEI,))
+    if not isinstance(answer, str):
         content.discard()
-        return str(refusal)
+        return str(answer)
     assert content.size == len(content.head())
     return content.take_octets().decode()
 
@@ -140,7 +140,7 @@ def test_the_header_of_content_in_a_file_is_changed_all_the_same(tmp_path: Path)
     body = "Hello, this is a long letter.\r\n" * 20_000
     content = written(tmp_path, f"Bcc: a@example.net\r\nFrom: rin@example.jp\r\n\r\n{body}".encode())
     assert content.path is not None
-    assert dress(content, SUBMITTED, [KEI]) is None
+    assert dress(content, SUBMITTED, [KEI]) == ""
     described = content.finish_file()
     size = content.size
     content.sync_file()
@@ -226,3 +226,23 @@ def test_content_beyond_the_limit_is_refused_and_leaves_nothing(tmp_path: Path) 
             assert (await client.submit(LETTER)).code == 250
 
     run(main())
+
+
+@pytest.mark.parametrize(
+    ("fields", "agent"),
+    [
+        ("User-Agent: Mozilla Thunderbird\r\n", "Mozilla Thunderbird"),
+        ("X-Mailer: Microsoft Outlook Express\r\n\t6.00.2900.5931\r\n", "Microsoft Outlook Express 6.00.2900.5931"),
+        ("X-Mailer: Becky!\x1b[31m\u202e ver. 2.81.06 [ja]\r\n", "Becky! [31m ver. 2.81.06 [ja]"),
+        ("X-MAILER: " + "x" * 300 + "\r\n", "x" * 100),
+        ("X-Mailer: 秀丸メール\r\nuser-agent: first\r\n", "first"),
+        ("X-Mailer: \r\n", ""),
+        ("", ""),
+    ],
+)
+def test_the_client_program_is_told_in_one_printable_line(tmp_path: Path, fields: str, agent: str) -> None:
+    assert dress(written(tmp_path, (fields + LETTER).encode()), SUBMITTED, [KEI]) == agent
+
+
+def test_of_mail_that_passes_through_nobody_asks_which_program_wrote_it(tmp_path: Path) -> None:
+    assert dress(written(tmp_path, ("X-Mailer: x\r\n" + LETTER).encode()), PASSING, [KEI]) == ""

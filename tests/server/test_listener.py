@@ -299,7 +299,8 @@ def test_octets_behind_starttls_never_reach_the_session_over_tls(tmp_path: Path,
             else:
                 assert (await client.say("STARTTLS")).code == 220
                 client.send("RSET\r\n")
-                assert len(station.events("tls.failed")) == 1
+                (event,) = station.events("tls.failed")
+                assert event["reason"] == "not-tls"
             await client.gone()
             assert client.heard == []
 
@@ -320,7 +321,39 @@ def test_a_failed_handshake_is_told_in_the_log_and_closes(tmp_path: Path, kind: 
             assert event["client"] == "192.0.2.7"
             assert event["listener"] == kind
             assert "HTTP" in event["problem"]
+            assert event["reason"] == "not-tls"
+            assert ("session" in event) == (kind == "submission")
             assert station.services.connections.total == 0
+
+    run(main())
+
+
+def test_a_handshake_broken_off_is_told_and_a_mere_connection_is_not(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with opened(tmp_path) as station:
+            scanner = Client(station.server("submissions"))
+            scanner.leave()
+            await settled()
+            assert station.events("tls.failed") == []
+            client = Client(station.server("submissions"))
+            client.send_raw(TlsClient().hello())
+            client.leave()
+            await settled()
+            (event,) = station.events("tls.failed")
+            assert event["reason"] == "broken-off"
+
+    run(main())
+
+
+def test_a_handshake_without_end_is_told_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with opened(tmp_path) as station:
+            client = Client(station.server("submissions"))
+            client.send_raw(TlsClient().hello()[:50])
+            client.conversation.expire()
+            await settled()
+            (event,) = station.events("tls.failed")
+            assert event["reason"] == "timeout"
 
     run(main())
 
@@ -874,6 +907,8 @@ def test_an_internal_error_is_421_for_the_client_and_a_traceback_for_us(
             await client.gone()
             (event,) = station.events("session.failed")
             assert event["client"] == "192.0.2.7"
+            assert event["reason"] == "internal"
+            assert event["session"]
             assert b"ZeroDivision" not in client.raw
             assert b"secret" not in client.raw
             assert "secret" not in str(event)

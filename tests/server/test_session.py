@@ -778,6 +778,60 @@ def test_a_session_that_sent_mail_is_told_by_its_messages_and_one_that_did_not_b
     run(main())
 
 
+def test_an_accepted_message_tells_its_client_program(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with opened(tmp_path) as station:
+            client = await station.sender()
+            assert (await client.submit(f"X-Mailer: Becky! ver. 2.81.06 [ja]\r\n{LETTER}")).code == 250
+            assert (await client.submit(LETTER)).code == 250
+            told = [event.get("agent") for event in station.events("message.accepted")]
+            assert told == ["Becky! ver. 2.81.06 [ja]", None]
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("kind", "commands", "event", "reason", "tried"),
+    [
+        ("mx", ("AUTH PLAIN AGEAYg==",), "command.refused", "tls-required", "auth"),
+        ("mx", ("MAIL FROM:<a@b.example>", "RCPT TO:<c@d.example>"), "message.refused", "relay-denied", "relay"),
+        ("submission", (f"MAIL FROM:<{RIN}>",), "command.refused", "tls-required", "cleartext"),
+    ],
+)  # fmt: skip
+def test_what_was_tried_the_old_way_is_told_when_the_session_ends(
+    tmp_path: Path, kind: Kind, commands: tuple[str, ...], event: str, reason: str, tried: str
+) -> None:
+    async def main() -> None:
+        async with opened(tmp_path, accounts=TLS_ONLY) as station:
+            client = Client(station.server(kind))
+            await client.greeted()
+            for command in ("EHLO x", *commands):
+                reply = await client.say(command)
+            assert reply.is_permanent
+            await client.say("QUIT")
+            await client.gone()
+            await asyncio.sleep(0.01)
+            assert station.events(event)[-1]["reason"] == reason
+            (closed,) = station.events("session.closed")
+            assert (closed["listener"], closed["tried"]) == (kind, tried)
+
+    run(main())
+
+
+def test_a_refused_login_is_told_under_the_name_that_the_account_has(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with opened(tmp_path) as station:
+            client = await station.client()
+            for name in ("RIN@example.jp", RIN):
+                await client.log_in(name, "wrong")
+            first, second = station.events("auth.refused")
+            assert (first["account"], first["claimed"]) == (RIN, "RIN@example.jp")
+            assert second["account"] == RIN
+            assert "claimed" not in second
+
+    run(main())
+
+
 # Properties
 
 

@@ -12,15 +12,40 @@ import hashlib
 import os
 import ssl
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-__all__ = ["ServerTls", "TlsError", "TlsFacts", "TlsPipe", "client_context", "is_client_hello", "server_context"]
+__all__ = [
+    "ServerTls",
+    "TlsError",
+    "TlsFacts",
+    "TlsFailure",
+    "TlsPipe",
+    "client_context",
+    "is_client_hello",
+    "server_context",
+]
 
 RECORD = 16384  # octets of plaintext in one TLS record at most (RFC 8446 §5.1)
+MAX_NAME = 255  # characters of a host name
 
 _MINIMUM = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+
+class TlsFailure(StrEnum):
+    """Why a client's handshake failed."""
+
+    VERSION = "version"  # no version of TLS that both sides accept: the client's are too old
+    CIPHER = "cipher"  # a common version, but no common cipher, key exchange or signature
+    CERTIFICATE = "certificate"  # the client does not accept our certificate
+    NOT_TLS = "not-tls"  # it speaks something else
+    AT_ONCE = "at-once"  # it spoke TLS at once, but had been greeted in the clear already
+    TIMEOUT = "timeout"
+    BROKEN_OFF = "broken-off"  # it went away in the middle
+    OTHER = "other"
 
 
 class TlsError(Exception):
@@ -28,19 +53,51 @@ class TlsError(Exception):
 
     Fields:
         problem: one line for the log or the operator, without secrets.
+        reason: the same in a closed vocabulary.
     """
 
-    def __init__(self, problem: str) -> None:
+    def __init__(self, problem: str, reason: TlsFailure = TlsFailure.OTHER) -> None:
         super().__init__(problem)
         self.problem = problem
+        self.reason = reason
+
+
+_VERSION = ("UNSUPPORTED_PROTOCOL", "VERSION_TOO_LOW", "NO_PROTOCOLS_AVAILABLE", "TLSV1_ALERT_PROTOCOL_VERSION")
+_CIPHER = (
+    *("NO_SHARED_CIPHER", "NO_SHARED_GROUP", "NO_SUITABLE_KEY_SHARE", "NO_SHARED_SIGNATURE_ALGORITHMS"),
+    *("NO_SUITABLE_SIGNATURE_ALGORITHM", "NO_SUITABLE_GROUPS", "UNSUPPORTED_ELLIPTIC_CURVE", "DH_KEY_TOO_SMALL"),
+    *("SSLV3_ALERT_HANDSHAKE_FAILURE", "TLSV1_ALERT_INSUFFICIENT_SECURITY"),
+)
+_CERTIFICATE = (
+    *("TLSV1_ALERT_UNKNOWN_CA", "SSLV3_ALERT_BAD_CERTIFICATE", "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE"),
+    *("SSLV3_ALERT_CERTIFICATE_REVOKED", "SSLV3_ALERT_CERTIFICATE_EXPIRED", "SSLV3_ALERT_CERTIFICATE_UNKNOWN"),
+    *("TLSV1_ALERT_ACCESS_DENIED", "TLSV1_BAD_CERTIFICATE_STATUS_RESPONSE"),
+)
+_NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG")
+_FAILURES = {
+    name: failure
+    for failure, names in (
+        (TlsFailure.VERSION, _VERSION),
+        (TlsFailure.CIPHER, _CIPHER),
+        (TlsFailure.CERTIFICATE, _CERTIFICATE),
+        (TlsFailure.NOT_TLS, _NOT_TLS),
+    )
+    for name in names
+}
+"""OpenSSL's words for what a client did; those with ALERT are what the client told us."""
 
 
 @dataclass(frozen=True, slots=True)
 class TlsFacts:
-    """What was negotiated: protocol version and cipher suite, in OpenSSL's words."""
+    """What was negotiated: protocol version and cipher suite, in OpenSSL's words.
+
+    Fields:
+        name: host name that the client asked for (RFC 6066 §3), in lower case; None when it named none.
+    """
 
     version: str
     cipher: str
+    name: str | None = None
 
 
 def _memory_file(octets: bytes) -> int:
@@ -72,6 +129,8 @@ def server_context(certificate: bytes, key: bytes, *, minimum: str = "1.2") -> S
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _MINIMUM[minimum]
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_IGNORE_UNEXPECTED_EOF
+    context.sslobject_class = _Asked
+    context.sni_callback = _note_name
     context.num_tickets = 1  # one ticket serves a client that comes back; each more costs a signature's worth of work
     certificate_file, key_file = _memory_file(certificate), _memory_file(key)
     try:
@@ -83,6 +142,18 @@ def server_context(certificate: bytes, key: bytes, *, minimum: str = "1.2") -> S
         os.close(certificate_file)
         os.close(key_file)
     return ServerTls(context, _end_point(leaf))
+
+
+class _Asked(ssl.SSLObject):
+    """One connection, with the host name that its client asked for."""
+
+    asked_name: str | None = None
+
+
+def _note_name(connection: Any, name: str | None, _: ssl.SSLContext) -> None:
+    """Note the name and go on with the one certificate that we have, whatever it is."""
+    if name is not None:
+        connection.asked_name = name[:MAX_NAME].lower()
 
 
 def _no_password() -> str:
@@ -138,13 +209,14 @@ class TlsPipe:
     either direction beyond what was fed and not yet taken.
     """
 
-    __slots__ = ("_incoming", "_object", "_outgoing", "ended", "established")
+    __slots__ = ("_incoming", "_object", "_outgoing", "ended", "established", "shaking_hands")
 
     def __init__(self, tls: ServerTls) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._object = tls.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self.established = False
+        self.shaking_hands = False  # the peer has begun, and neither finished nor failed
         self.ended = False  # the peer said close_notify
 
     def receive(self, octets: bytes) -> bytes:
@@ -157,13 +229,17 @@ class TlsPipe:
         self._incoming.write(octets)
         try:
             if not self.established:
+                self.shaking_hands = True
                 self._object.do_handshake()
                 self.established = True
+                self.shaking_hands = False
             return self._read()
         except ssl.SSLWantReadError:
             return b""
         except ssl.SSLError as error:
-            raise TlsError(error.reason or "TLS failed") from error
+            self.shaking_hands = False
+            reason = error.reason or "TLS failed"
+            raise TlsError(reason, _FAILURES.get(reason, TlsFailure.OTHER)) from error
 
     def _read(self) -> bytes:
         incoming, read = self._incoming, self._object.read
@@ -200,7 +276,8 @@ class TlsPipe:
     def facts(self) -> TlsFacts:
         """Return what was negotiated; call it once established."""
         cipher = self._object.cipher()
-        return TlsFacts(self._object.version() or "TLS", cipher[0] if cipher else "unknown")
+        name = self._object.asked_name if isinstance(self._object, _Asked) else None
+        return TlsFacts(self._object.version() or "TLS", cipher[0] if cipher else "unknown", name)
 
     def bindings(self, tls: ServerTls) -> dict[str, bytes]:
         """Return the channel bindings that this connection offers (RFC 5929; `ssl` has no exporter, RFC 9266)."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sekisho.accounts import Account
 from sekisho.message import FieldError, Header, count_received, fixup, protocol_name, received
@@ -16,6 +17,7 @@ from sekisho.smtp import Recipient, Reply, replies
 
 __all__ = ["Handling", "dress"]
 
+MAX_AGENT = 100  # characters of a client program's name
 MAX_HOPS = 100  # Received fields; more means that the message goes in circles (RFC 5321 §6.3: at least 100)
 
 
@@ -44,8 +46,13 @@ class Handling:
     now: float
 
 
-def dress(content: ContentWriter, handling: Handling, recipients: Sequence[Recipient]) -> Reply | None:
-    """Check the header of *content* and put our trace on top of it; return why the message is refused, or None."""
+def dress(content: ContentWriter, handling: Handling, recipients: Sequence[Recipient]) -> Reply | str:
+    """Check the header of *content* and put our trace on top of it.
+
+    Returns:
+        Why the message is refused; or, when it is not, the client program that wrote it, as it calls itself: "" when it
+        does not say, or when it is nobody's we know.
+    """
     head = content.head()
     try:
         header = Header.parse(head)
@@ -55,7 +62,7 @@ def dress(content: ContentWriter, handling: Handling, recipients: Sequence[Recip
         if count_received(head) > MAX_HOPS:
             return replies.ROUTING_LOOP
         content.prepend(_trace(handling, recipients))
-        return None
+        return ""
     if handling.account is not None:
         refusal = check_from(handling.account, header, null_reverse_path=handling.null_reverse_path)
         if refusal is not None:
@@ -74,9 +81,22 @@ def dress(content: ContentWriter, handling: Handling, recipients: Sequence[Recip
         on_top += missing
         if unwanted:
             content.replace(header.end, on_top + header.without(unwanted))
-            return None
+            return _agent(header)
     content.prepend(on_top)
-    return None
+    return _agent(header) if handling.repair else ""
+
+
+def _agent(header: Header) -> str:
+    fields = dict(header.fields)
+    value = fields.get("user-agent") or fields.get("x-mailer")
+    return _program(value[: 4 * MAX_AGENT]) if value is not None else ""
+
+
+@lru_cache(maxsize=512)
+def _program(value: bytes) -> str:
+    """Return the name of a client program on one line, without what cannot be printed."""
+    words = "".join(each if each.isprintable() else " " for each in value.decode(errors="replace")).split()
+    return " ".join(words)[:MAX_AGENT].rstrip()
 
 
 def _trace(handling: Handling, recipients: Sequence[Recipient]) -> bytes:

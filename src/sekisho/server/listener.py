@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from sekisho.net.tls import ServerTls, TlsError, TlsPipe, is_client_hello
+from sekisho.net.tls import ServerTls, TlsError, TlsFailure, TlsPipe, is_client_hello
 from sekisho.smtp import Reply, ServerConnection, replies, run_dialogue
 
 from .session import Pending, Session
@@ -129,6 +129,8 @@ class Conversation(asyncio.Protocol):
         """Count the client out and forget its transaction."""
         self._transport = None
         self._server.dismiss(self)
+        if self._pipe is not None and self._pipe.shaking_hands:
+            self._handshake_ended(TlsFailure.BROKEN_OFF)
         if self._session is not None:
             self._session.closed(error)
             self._session.smtp = None
@@ -197,7 +199,7 @@ class Conversation(asyncio.Protocol):
     def _met_tls_too_late(self) -> None:
         """A client that speaks TLS at once was greeted in the clear: it is lost, but not the next time."""
         self._server.met_tls_first(self.address)
-        self._server.tls_failed(self.address, "TLS was spoken at once, after the greeting in the clear")
+        self._server.tls_failed(self.address, self._session_id, TlsFailure.AT_ONCE)
         self._close()
 
     def _start_tls(self) -> None:
@@ -231,7 +233,18 @@ class Conversation(asyncio.Protocol):
             if alert:
                 transport.write(alert)
             transport.close()
-        self._server.tls_failed(self.address, error.problem)
+        self._server.tls_failed(self.address, self._session_id, error.reason, error.problem)
+
+    def _handshake_ended(self, reason: TlsFailure) -> None:
+        """The connection ends: tell it when a handshake is under way."""
+        pipe = self._pipe
+        if pipe is not None and pipe.shaking_hands and not self._server.draining:
+            pipe.shaking_hands = False
+            self._server.tls_failed(self.address, self._session_id, reason)
+
+    @property
+    def _session_id(self) -> str | None:
+        return self._session.id if self._session is not None else None
 
     def eof_received(self) -> bool:
         """Let a half-closed client still have the answers it waits for."""
@@ -283,6 +296,16 @@ class Conversation(asyncio.Protocol):
         except Exception:
             self._fail()
 
+    def _go_on(self) -> None:
+        """Take the commands that came while none could be taken."""
+        smtp, session = self._smtp, self._session
+        if smtp is None or session is None:
+            return
+        if self._paused:
+            self._flush()
+        else:
+            self._run(smtp, session)
+
     def _answer(self, pending: Pending) -> None:
         smtp = self._smtp
         answer = pending.finish()
@@ -296,16 +319,6 @@ class Conversation(asyncio.Protocol):
     def _upgrade(self, session: Session) -> None:
         session.starting_tls = False
         self._flush()
-    def _go_on(self) -> None:
-        """Take the commands that came while none could be taken."""
-        smtp, session = self._smtp, self._session
-        if smtp is None or session is None:
-            return
-        if self._paused:
-            self._flush()
-        else:
-            self._run(smtp, session)
-
         self._upgrading = True
         self._smtp = None
         self._start_tls()
@@ -341,7 +354,7 @@ class Conversation(asyncio.Protocol):
 
     def _fail(self) -> None:
         """In an exception handler: tell ourselves what went wrong, and the client that something did."""
-        self._server.failed(self.address)
+        self._server.failed(self.address, self._session_id)
         self._abandon(replies.LOCAL_ERROR_CLOSING)
 
     def _abandon(self, reply: Reply) -> None:
@@ -394,6 +407,7 @@ class Conversation(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
+        self._handshake_ended(TlsFailure.TIMEOUT)
         if transport.is_closing() or self._smtp is None or self._paused:
             transport.abort()
         else:

@@ -6,13 +6,14 @@ import asyncio
 import ipaddress
 import logging
 import socket as sockets
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from sekisho.accounts import AccountStore, Authenticator
-from sekisho.net.tls import ServerTls
+from sekisho.net.tls import ServerTls, TlsFailure
 from sekisho.policy import Acquaintances, AuthGuard, ConnectionCounter, Limits
 from sekisho.queue import Queue
 from sekisho.smtp import Mailbox, Reply, ServerProfile
@@ -175,13 +176,22 @@ class MailServer:
         """Note a client that spoke TLS at once on the STARTTLS port; it is not to be greeted early next time."""
         self.services.acquaintances.forget(address)
 
-    def tls_failed(self, address: str, problem: str) -> None:
+    def tls_failed(self, address: str, session: str | None, reason: TlsFailure, problem: str | None = None) -> None:
         """Note a handshake that failed: the self-check tells the person about it."""
-        self.services.events.emit("tls.failed", client=address, listener=self.kind, problem=problem)
+        self.services.events.emit(
+            "tls.failed", session=session, client=address, listener=self.kind, reason=reason.value, problem=problem
+        )
 
-    def failed(self, address: str) -> None:
-        """Log our own mistake with its traceback; the peer only sees 421 4.3.0."""
-        self.services.events.emit("session.failed", client=address, listener=self.kind)
+    def failed(self, address: str, session: str | None) -> None:
+        """Log our own mistake, the exception at hand, with its traceback; the peer only sees 421 4.3.0."""
+        self.services.events.emit(
+            "session.failed",
+            session=session,
+            client=address,
+            listener=self.kind,
+            reason="internal",
+            problem=type(sys.exception()).__name__,
+        )
         log.exception("session with %s on %s ended by an internal error", address, self.kind)
 
     def _sweep(self) -> None:

@@ -89,13 +89,16 @@ class Session:
         "_server",
         "_services",
         "_submission",
+        "_tried",
         "_verifying",
         "account",
         "address",
+        "agent",
         "hello",
         "id",
         "in_content",
         "mechanism",
+        "other_name",
         "smtp",
         "starting_tls",
         "tls",
@@ -114,13 +117,16 @@ class Session:
         self._may_relay = False
         self._messages = 0
         self._recipients: list[Recipient] = []
+        self._tried: str | None = None  # an old way to send: "auth" or "relay" on the mx listener, "cleartext"
         self._verifying = False  # an answer of the client is with the authenticator
         self.id = session_id
         self.address = address
         self.account: Account | None = None
         self.mechanism = ""
+        self.agent: str | None = None  # the client program that the last message names
         self.hello: Hello | None = None
         self.tls: TlsFacts | None = None
+        self.other_name: str | None = None  # the host name that the client asked for, when it is not ours
         self.smtp: ServerConnection | None = None
         self.in_content = False
         self.starting_tls = False  # 220 was decided; the shell shakes hands once it is sent
@@ -139,6 +145,7 @@ class Session:
     def tls_started(self, facts: TlsFacts, bindings: dict[str, bytes]) -> None:
         """TLS is up. Nothing learned before it counts (RFC 3207 §4.2)."""
         self.tls = facts
+        self.other_name = facts.name if facts.name != self._services.hostname else None
         self._bindings = bindings
         self.account = self.hello = None
         self.mechanism = ""
@@ -157,6 +164,7 @@ class Session:
                 account=self.account.login if self.account is not None else None,
                 hello=self.hello.name if self.hello is not None else None,
                 tls=self.tls.version if self.tls is not None else None,
+                tried=self._tried,
                 reason=type(error).__name__ if error is not None else None,
             )
 
@@ -167,7 +175,15 @@ class Session:
         try:
             return _DECISIONS[event.__class__](self, event)
         except StoreError as error:  # the accounts cannot be read now: the client comes back
-            self._services.events.emit("session.failed", session=self.id, client=self.address, problem=str(error))
+            self._services.events.emit(
+                "session.failed",
+                session=self.id,
+                client=self.address,
+                listener=self.kind,
+                account=self.account.login if self.account is not None else None,
+                reason="accounts",
+                problem=str(error),
+            )
             return replies.LOCAL_ERROR
 
     def _hello(self, event: Hello) -> Reply:
@@ -182,6 +198,9 @@ class Session:
 
     def _wrong(self, event: Wrong) -> None:
         self._give_up_exchange()  # whatever was wrong with an answer of the client (or "*"), the core has ended AUTH
+        reason = _REASONS.get(event.reply)
+        if reason in ("tls-required", "auth-not-offered"):
+            self._tried = "cleartext" if self._submission else "auth"
         self._services.events.emit(
             "command.refused",
             session=self.id,
@@ -189,6 +208,7 @@ class Session:
             listener=self.kind,
             command=event.line_excerpt,
             reply=str(event.reply),
+            reason=reason,
         )
 
     def _reset(self, _: Reset) -> None:
@@ -276,6 +296,7 @@ class Session:
             account=account.login,
             mechanism=exchange.mechanism,
             tls=self.tls.version if self.tls is not None else None,
+            name=self.other_name,
         )
         return replies.AUTH_OK
 
@@ -286,8 +307,10 @@ class Session:
             session=self.id,
             client=self.address,
             listener=self.kind,
-            account=exchange.authcid,
+            account=exchange.name or exchange.authcid,
+            claimed=exchange.authcid if exchange.authcid != exchange.name else None,
             mechanism=exchange.mechanism,
+            tls=self.tls.version if self.tls is not None else None,
             reason=refused.kind.value,
             detail=refused.detail or None,
         )
@@ -379,6 +402,8 @@ class Session:
         recipient: Mailbox | None = None,
         recipients: Sequence[Recipient] = (),
     ) -> Reply:
+        if refusal is replies.RELAY_DENIED:
+            self._tried = "relay"
         self._services.events.emit(
             "message.refused",
             session=self.id,
@@ -388,6 +413,7 @@ class Session:
             sender=str(reverse_path or "<>"),
             recipients=[str(recipient)] if recipient is not None else [str(one.mailbox) for one in recipients[:20]],
             reply=str(refusal),
+            reason=_REASONS.get(refusal),
         )
         return refusal
 
@@ -408,7 +434,12 @@ class Session:
         self._mail, self._recipients, self._content, self.in_content = None, [], None, False
         if mail is None or content is None:
             return replies.BAD_SEQUENCE
-        refusal = event.refusal or self._dress(mail, recipients, content)
+        dressed = event.refusal or self._dress(mail, recipients, content)
+        refusal: Reply | None = None
+        if isinstance(dressed, str):
+            self.agent = dressed or None
+        else:
+            refusal = dressed
         account = self.account
         now = self._services.now()
         if refusal is None and account is not None:
@@ -418,8 +449,8 @@ class Session:
             return self._refused(refusal, mail.reverse_path, recipients=recipients)
         return self._commit(mail, recipients, content, now)
 
-    def _dress(self, mail: MailFrom, recipients: list[Recipient], content: ContentWriter) -> Reply | None:
-        """Check the header and put ours on top of it; a reply when the message must be refused."""
+    def _dress(self, mail: MailFrom, recipients: list[Recipient], content: ContentWriter) -> Reply | str:
+        """Check the header and put ours on top of it; a reply when the message must be refused, see `dress`."""
         settings = self._server.settings
         services = self._services
         hello = self.hello
@@ -461,7 +492,16 @@ class Session:
                 if isinstance(error, SpoolFull):
                     services.events.emit("queue.full", session=self.id, problem=str(error))
                     return replies.STORAGE_FULL
-                services.events.emit("message.refused", session=self.id, client=self.address, problem=str(error))
+                services.events.emit(
+                    "message.refused",
+                    session=self.id,
+                    client=self.address,
+                    listener=self.kind,
+                    account=login,
+                    reply=str(replies.LOCAL_ERROR),
+                    reason="storage",
+                    problem=str(error),
+                )
                 return replies.LOCAL_ERROR
             self._accepted(queue_id, mail, recipients, size)
             return replies.accepted(queue_id)
@@ -480,6 +520,8 @@ class Session:
             hello=self.hello.name if self.hello is not None else None,
             tls=self.tls.version if self.tls is not None else None,
             mechanism=self.mechanism or None,
+            agent=self.agent,
+            relayed=self._may_relay or None,
             sender=str(mail.reverse_path or "<>"),
             recipients=[str(recipient.mailbox) for recipient in recipients[:20]],
             recipient_count=len(recipients),
@@ -492,6 +534,20 @@ _AUTH_REPLIES = {
     Refusal.BUSY: replies.AUTH_TEMPORARY,
     Refusal.MALFORMED: MALFORMED,
     Refusal.CANCELLED: replies.AUTH_CANCELED,
+}
+
+_REASONS = {  # as the log names them
+    replies.TLS_REQUIRED: "tls-required",
+    replies.ENCRYPTION_REQUIRED: "tls-required",
+    replies.AUTH_REQUIRED: "auth-required",
+    replies.AUTH_NOT_OFFERED: "auth-not-offered",
+    replies.BAD_MECHANISM: "mechanism-not-offered",
+    replies.RELAY_DENIED: "relay-denied",
+    replies.MAILBOX_UNKNOWN: "no-such-mailbox",
+    replies.MESSAGE_TOO_BIG: "too-big",
+    replies.ROUTING_LOOP: "loop",
+    NO_LONGER: "suspended",
+    PASSWORD_CHANGED: "password-changed",
 }
 
 _DECISIONS: dict[type[Event], Callable[[Session, Any], Reply | Pending | None]] = {

@@ -52,15 +52,46 @@ class Row:
 
 EVENTS: Final[dict[str, Row]] = {
     "session.opened": Row(Level.DEBUG, "A client connected."),
-    "session.closed": Row(Level.INFO, "A client left without having sent a message."),
+    "session.closed": Row(
+        Level.INFO,
+        "A client left without having sent a message. `tried` names an old way to send that it tried: `auth` or `relay` "
+        "on port 25, `cleartext` on the submission port.",
+    ),
     "session.refused": Row(Level.NOTICE, "A connection was refused: too many of them."),
-    "session.failed": Row(Level.WARNING, "A session ended by an internal error; the program's log has the traceback."),
-    "tls.failed": Row(Level.NOTICE, "A TLS handshake with a client failed."),
-    "auth.accepted": Row(Level.INFO, "A client logged in."),
-    "auth.refused": Row(Level.NOTICE, "A login failed; `reason` tells why, which the client is not told."),
-    "command.refused": Row(Level.INFO, "A command was out of order, malformed or unknown."),
-    "message.accepted": Row(Level.INFO, "A message is durable in the queue, and the client was told so."),
-    "message.refused": Row(Level.NOTICE, "A sender, a recipient or a message was refused."),
+    "session.failed": Row(
+        Level.WARNING,
+        "A session met an error of ours. `reason` is `internal` (the program's log has the traceback) or `accounts` "
+        "(they could not be read).",
+    ),
+    "tls.failed": Row(
+        Level.NOTICE,
+        "A TLS handshake with a client failed. `reason` is `version` (its TLS is too old), `cipher` (none in common), "
+        "`certificate` (it does not accept ours), `not-tls`, `at-once` (it spoke TLS where it was greeted in the clear; "
+        "not so the next time), `timeout`, `broken-off` or `other`; `problem` has OpenSSL's word for it.",
+    ),
+    "auth.accepted": Row(
+        Level.INFO, "A client logged in. `name` is the host name that it asked for by TLS, where that is not ours."
+    ),
+    "auth.refused": Row(
+        Level.NOTICE,
+        "A login failed; `reason` tells why, which the client is not told: `bad-credentials`, `suspended`, `throttled`, "
+        "`busy`, `malformed`, `cancelled`. `account` is the canonical name, `claimed` what was typed where it differs.",
+    ),
+    "command.refused": Row(
+        Level.INFO,
+        "A command was out of order, malformed or unknown; or, with `reason`, `tls-required`, `auth-required`, "
+        "`auth-not-offered`, `mechanism-not-offered`.",
+    ),
+    "message.accepted": Row(
+        Level.INFO,
+        "A message is durable in the queue, and the client was told so. `agent` is the client program as its User-Agent "
+        "or X-Mailer field names it; `relayed` marks mail from a network that may relay without a login.",
+    ),
+    "message.refused": Row(
+        Level.NOTICE,
+        "A sender, a recipient or a message was refused: `reply` says why, and where it is one of the usual ones "
+        "`reason` (`relay-denied`, `no-such-mailbox`, `too-big`, `loop`, `suspended`, `password-changed`, `storage`).",
+    ),
     "delivery.delivered": Row(Level.INFO, "A next hop took responsibility for a recipient's copy."),
     "delivery.deferred": Row(Level.NOTICE, "An attempt failed for now; another follows at `next_attempt`."),
     "delivery.failed": Row(Level.NOTICE, "A recipient was refused for good."),
@@ -247,19 +278,6 @@ class EventLog:
             self._size = sum(map(len, self._buffer))
 
 
-def _encoded(value: object) -> str:
-    if isinstance(value, str):
-        return encode_basestring_ascii(value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + "…")
-    if value is True:
-        return "true"
-    if value is False:
-        return "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float):
-        return json.dumps(round(value, 6)) if value == value and abs(value) != float("inf") else "null"
-    if isinstance(value, list | tuple):
-        return f"[{','.join([_encoded(element) for element in value])}]"
 def _decline(start: str, fields: dict[str, object], end: str, longest: int) -> bytes | None:
     return None
 
@@ -273,4 +291,17 @@ def render_in_python(start: str, fields: dict[str, object], end: str) -> bytes:
     return (",".join([start, *parts]) + end).encode("ascii")
 
 
+def _encoded(value: object) -> str:
+    if isinstance(value, str):
+        return encode_basestring_ascii(value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + "…")
+    if value is True:
+        return "true"
+    if value is False:
+        return "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return json.dumps(round(value, 6)) if value == value and abs(value) != float("inf") else "null"
+    if isinstance(value, list | tuple):
+        return f"[{','.join([_encoded(element) for element in value])}]"
     return encode_basestring_ascii(str(value)[:MAX_TEXT])
