@@ -54,8 +54,8 @@ EVENTS: Final[dict[str, Row]] = {
     "session.opened": Row(Level.DEBUG, "A client connected."),
     "session.closed": Row(
         Level.INFO,
-        "A client left without having sent a message. `tried` names an old way to send that it tried: `auth` or `relay` "
-        "on port 25, `cleartext` on the submission port.",
+        "A client left without having sent a message. `tried` names an old way to send that it tried: `auth` or "
+        "`relay` on port 25, `cleartext` on the submission port.",
     ),
     "session.refused": Row(Level.NOTICE, "A connection was refused: too many of them."),
     "session.failed": Row(
@@ -66,7 +66,7 @@ EVENTS: Final[dict[str, Row]] = {
     "tls.failed": Row(
         Level.NOTICE,
         "A TLS handshake with a client failed. `reason` is `version` (its TLS is too old), `cipher` (none in common), "
-        "`certificate` (it does not accept ours), `not-tls`, `at-once` (it spoke TLS where it was greeted in the clear; "
+        "`certificate` (it does not accept ours), `not-tls`, `at-once` (it spoke TLS where it was greeted in clear, "
         "not so the next time), `timeout`, `broken-off` or `other`; `problem` has OpenSSL's word for it.",
     ),
     "auth.accepted": Row(
@@ -74,8 +74,8 @@ EVENTS: Final[dict[str, Row]] = {
     ),
     "auth.refused": Row(
         Level.NOTICE,
-        "A login failed; `reason` tells why, which the client is not told: `bad-credentials`, `suspended`, `throttled`, "
-        "`busy`, `malformed`, `cancelled`. `account` is the canonical name, `claimed` what was typed where it differs.",
+        "A login failed; `reason` tells why, which the client is not told: `bad-credentials`, `suspended`, "
+        "`throttled`, `busy`, `malformed`, `cancelled`. `account` is the canonical name, `claimed` what was typed where it differs.",
     ),
     "command.refused": Row(
         Level.INFO,
@@ -84,8 +84,8 @@ EVENTS: Final[dict[str, Row]] = {
     ),
     "message.accepted": Row(
         Level.INFO,
-        "A message is durable in the queue, and the client was told so. `agent` is the client program as its User-Agent "
-        "or X-Mailer field names it; `relayed` marks mail from a network that may relay without a login.",
+        "A message is durable in the queue, and the client was told so. `agent` is the client program as its "
+        "User-Agent or X-Mailer field names it; `relayed` marks mail from a network that may relay without a login.",
     ),
     "message.refused": Row(
         Level.NOTICE,

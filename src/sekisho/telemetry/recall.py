@@ -35,12 +35,12 @@ EVERY: Final = 1.0  # seconds between looks at the log
 FAILURES: Final = 4000  # of all lines together
 MAX_NAME: Final = 320  # characters of a login or claimed name that is kept
 
-PROVEN_OCTETS: Final = 10 * 1024 * 1024  # lines from which somebody has logged in
+PROVEN_OCTETS: Final = 12 * 1024 * 1024  # lines from which somebody has logged in
 STRANGER_OCTETS: Final = 5 * 1024 * 1024  # all others
-ACCOUNT_OCTETS: Final = 10 * 1024 * 1024
+ACCOUNT_OCTETS: Final = 12 * 1024 * 1024
 CLAIMED_OCTETS: Final = 2 * 1024 * 1024  # names that nobody has logged in by
-ACCOUNTS: Final = 12_000
-LINES: Final = 12_000
+ACCOUNTS: Final = 20_000
+LINES: Final = 20_000
 STRANGERS: Final = 3_000
 
 _HEAD = re.compile(rb'\{"t": ?([0-9]{1,12}(?:\.[0-9]{1,6})?), ?"event": ?"([a-z_.]{1,40})"')
@@ -239,14 +239,14 @@ class Recall:
             found.append(entry)
         return tuple(found)
 
-    def remaining(self, kind: str, is_old: Callable[[str], bool] = bool) -> tuple[Remaining, ...]:
+    def remaining(self, kind: str, is_old: Callable[[str], bool] = lambda detail: True) -> tuple[Remaining, ...]:
         """Return who still does something of old, the latest first.
 
         Args:
             kind: ``agent`` (a client program), ``name`` (another host name than ours), ``mechanism``, ``cleartext``
                 (logged in without TLS) of accounts; ``port25`` (tried to log in or relay there), ``relay`` (relays
                 without a login), ``cleartext`` and ``tls-version`` (refused for it) of lines.
-            is_old: judges the detail.
+            is_old: judges the detail; it is asked while others wait, so it must be quick.
         """
         earliest = self._now() - self._days * 86400
         found: list[Remaining] = []
@@ -254,8 +254,7 @@ class Recall:
             for shelf, facts_shelf in self._facts.items():
                 for key, facts in facts_shelf.items():
                     if facts.uses is not None:
-                        found += _uses(kind, key, shelf == "account", facts, earliest)
-        found = [each for each in found if is_old(each.detail)]
+                        found += _uses(kind, key, shelf == "account", facts, earliest, is_old)
         return tuple(sorted(found, key=lambda each: (-each.last, each.account or "", each.line or "", each.detail)))
 
     def _entries(self, lines: Sequence[bytes]) -> tuple[Entry, ...]:
@@ -356,7 +355,7 @@ def failure_of(event: str, fields: dict[str, Any]) -> str | None:
     if event == "session.refused":
         return "session.crowded"
     if event == "session.failed":
-        return "session.failed"
+        return f"session.{_text(fields, 'reason') or 'internal'}"
     if event == "command.refused":
         reason = _text(fields, "reason")
         return f"command.{reason}" if reason else None
@@ -381,9 +380,11 @@ def _old_ways(event: str, fields: dict[str, Any]) -> Iterable[tuple[str, str]]:
         yield "tls-version", ""
 
 
-def _uses(kind: str, key: str, is_account: bool, facts: Facts, earliest: float) -> Iterable[Remaining]:
+def _uses(
+    kind: str, key: str, is_account: bool, facts: Facts, earliest: float, is_old: Callable[[str], bool]
+) -> Iterable[Remaining]:
     for (own_kind, detail), use in (facts.uses or {}).items():
-        if own_kind != kind or use.last < earliest:
+        if own_kind != kind or use.last < earliest or not is_old(detail):
             continue
         partners = tuple(reversed(facts.partners))
         account, line = (key, partners[0] if partners else None) if is_account else (None, key)
