@@ -75,7 +75,8 @@ EVENTS: Final[dict[str, Row]] = {
     "auth.refused": Row(
         Level.NOTICE,
         "A login failed; `reason` tells why, which the client is not told: `bad-credentials`, `suspended`, "
-        "`throttled`, `busy`, `malformed`, `cancelled`. `account` is the canonical name, `claimed` what was typed where it differs.",
+        "`throttled`, `busy`, `malformed`, `cancelled`. `account` is the canonical name, `claimed` what was typed where "
+        "it differs.",
     ),
     "command.refused": Row(
         Level.INFO,

@@ -35,12 +35,12 @@ EVERY: Final = 1.0  # seconds between looks at the log
 FAILURES: Final = 4000  # of all lines together
 MAX_NAME: Final = 320  # characters of a login or claimed name that is kept
 
-PROVEN_OCTETS: Final = 12 * 1024 * 1024  # lines from which somebody has logged in
+PROVEN_OCTETS: Final = 10 * 1024 * 1024  # lines from which somebody has logged in
 STRANGER_OCTETS: Final = 5 * 1024 * 1024  # all others
-ACCOUNT_OCTETS: Final = 12 * 1024 * 1024
+ACCOUNT_OCTETS: Final = 10 * 1024 * 1024
 CLAIMED_OCTETS: Final = 2 * 1024 * 1024  # names that nobody has logged in by
-ACCOUNTS: Final = 20_000
-LINES: Final = 20_000
+ACCOUNTS: Final = 16_000
+LINES: Final = 16_000
 STRANGERS: Final = 3_000
 
 _HEAD = re.compile(rb'\{"t": ?([0-9]{1,12}(?:\.[0-9]{1,6})?), ?"event": ?"([a-z_.]{1,40})"')
