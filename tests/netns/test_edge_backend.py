@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from sekisho.edge.listing import names
+from sekisho.edge.netlink import present
 from sekisho.edge.nft import KernelLacks, NftError
-from sekisho.edge.nftables import Backend, Drifted, NothingToDo, OnTrial
+from sekisho.edge.nftables import TABLES, Backend, Drifted, NothingToDo, OnTrial
 from sekisho.edge.state import Busy, StateDamaged, StateDirectory
 
 from .namespaces import run
@@ -53,6 +55,19 @@ def test_an_apply_puts_the_rules_into_the_kernel_which_says_which_version_it_hol
     assert status.current.who == "rin"
     assert status.history[0]["what"] == "edge.applied"
     assert not status.changed_since
+
+
+def test_the_kernel_tells_the_same_names_as_nft(backend: Backend) -> None:
+    """Asked by netlink, since nft reads every element for them."""
+    assert present(TABLES) == {}
+    apply(backend, "192.0.2.1", "2001:db8::/56")
+    run("nft", "add table inet another")
+    run("nft", "add set inet another exempt4 { type ipv4_addr; }")
+    run("nft", "add table ip sekisho_edge")
+    listed = {table: names(run("nft", "-j", "list", "table", *table.split())) for table in TABLES}
+    assert listed[TABLES[0]]["chain"]
+    assert listed[TABLES[1]]["set"]
+    assert present(TABLES) == listed
 
 
 def test_applying_the_same_policy_again_changes_nothing(backend: Backend) -> None:

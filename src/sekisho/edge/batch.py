@@ -38,6 +38,7 @@ TABLES: Final = (POLICY_TABLE, COUNT_TABLE)
 MARKER: Final = "edge_version_"
 REMOVAL: Final = "".join(f"add table {table}\ndelete table {table}\n" for table in TABLES)
 CHECKED_LINES: Final = 8  # of a list of elements
+AUTO_MERGE: Final = "\t\tauto-merge\n"
 KINDS: Final = ("map", "set", "chain")  # in the order of removal: who leads somewhere first
 
 _COUNTING = re.compile(rf"^add (set|map|chain) {COUNT_TABLE} ([a-z][a-z0-9_]*)", re.MULTILINE)
@@ -217,7 +218,7 @@ def _parted(text: str) -> tuple[list[_Object], str]:
 
 
 def abridged(text: str) -> str:
-    """Leave out all but the first lines of each list of elements."""
+    """Leave out all but the first lines of each list of elements, and what would have nft read those of other sets."""
     return "".join(_abridged(text))
 
 
@@ -231,6 +232,8 @@ def _abridged(text: str) -> Iterator[str]:
                 continue
             else:
                 left -= 1
+        elif line == AUTO_MERGE:
+            continue
         elif line.strip().startswith("elements = {") and "}" not in line:
             left = CHECKED_LINES
         yield line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,6 +22,8 @@ class Candidate:
 
     Fields:
         document: the policy it was compiled from, as `document` writes it; kept for `lookups`.
+        proof: returns once the rules are proven to do what the policy says; `Backend.apply` asks before it keeps or
+            changes anything. Raises Unproven.
     """
 
     text: str = field(repr=False)
@@ -29,6 +31,7 @@ class Candidate:
     policy_version: int
     day: str
     document: bytes = field(default=b"", repr=False)
+    proof: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
 
     @property
     def id(self) -> str:

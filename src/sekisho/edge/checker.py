@@ -177,23 +177,28 @@ def _lowest(mask: int) -> int:
 
 def _union(family: int, prefixes: Iterable[Prefix]) -> list[tuple[int, int]]:
     """Disjoint ranges of the policy's own prefixes; made here once more, not taken from the compiler."""
+    bits = BITS[family]
+    rows = [(first, first + (1 << (bits - length)) - 1) for own, first, length in prefixes if own == family]
+    rows.sort()
     ranges: list[tuple[int, int]] = []
-    for prefix in sorted(p for p in prefixes if p.family == family):
-        if ranges and prefix.first <= ranges[-1][1]:
-            ranges[-1] = (ranges[-1][0], max(ranges[-1][1], prefix.last))
-        else:
-            ranges.append((prefix.first, prefix.last))
+    end = -1
+    for row in rows:
+        if row[0] > end:
+            ranges.append(row)
+            end = row[1]
+        elif row[1] > end:
+            end = row[1]
+            ranges[-1] = (ranges[-1][0], end)
     return ranges
 
 
 def _kinds(groups: Mapping[object, Iterable[tuple[int, int]]]) -> tuple[list[int], dict[object, int]]:
     """Sweep over all boundaries. Return an address of each kind, and for each group the kinds within it."""
     turns: dict[int, int] = {0: 0}  # address → groups that begin or end there
-    for number, ranges in enumerate(groups.values()):
-        bit = 1 << number
+    for ranges, bits in _alike(groups.values()):
         for first, last in ranges:
-            turns[first] = turns.get(first, 0) ^ bit
-            turns[last + 1] = turns.get(last + 1, 0) ^ bit
+            turns[first] = turns.get(first, 0) ^ bits
+            turns[last + 1] = turns.get(last + 1, 0) ^ bits
     seen: dict[int, int] = {}  # membership → number of the kind
     samples: list[int] = []
     inside = 0
@@ -208,6 +213,20 @@ def _kinds(groups: Mapping[object, Iterable[tuple[int, int]]]) -> tuple[list[int
         for number, group in enumerate(groups)
     }
     return samples, members
+
+
+def _alike(groups: Iterable[Iterable[tuple[int, int]]]) -> list[tuple[list[tuple[int, int]], int]]:
+    """Put groups of the very same ranges together, as the exemptions of policy and rules should be; a bit for each."""
+    found: list[tuple[list[tuple[int, int]], int]] = []
+    for number, ranges in enumerate(groups):
+        rows = list(ranges)
+        for at, (known, bits) in enumerate(found):
+            if rows == known:
+                found[at] = (known, bits | 1 << number)
+                break
+        else:
+            found.append((rows, 1 << number))
+    return found
 
 
 def _interfaces(model: Model, ruleset: Ruleset) -> list[str]:

@@ -7,6 +7,7 @@ It speaks to the socket when it may not do otherwise, else starts a helper of it
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import json
 import os
@@ -36,6 +37,7 @@ MAX_TRIAL: Final = 7 * 86400.0  # seconds
 MAX_HOLD: Final = 30 * 86400.0
 MAX_LINES: Final = 500  # of one request
 MAX_LINE_TEXT: Final = 64
+PIPE: Final = 1 << 20  # octets
 
 
 class HelperError(EdgeError):
@@ -204,7 +206,12 @@ class HelperClient:
 
     def _by_process(self, octets: bytes) -> bytes:
         process, self._begun = self._begun or self._started(), None
-        told, words = process.communicate(octets)
+        assert process.stdin is not None
+        with contextlib.suppress(
+            BrokenPipeError
+        ):  # it refuses without reading to the end; `communicate` brings its words
+            process.stdin.write(octets)  # it answers nothing before it has read all; `communicate` writes in crumbs
+        told, words = process.communicate()
         return told or words
 
     def _started(self) -> subprocess.Popen[bytes]:
@@ -213,9 +220,13 @@ class HelperClient:
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "PYTHONPATH": str(PACKAGES), **kept}
         pipe = subprocess.PIPE
         try:
-            return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, cwd="/")
+            process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, cwd="/")
         except OSError as error:
             raise HelperError(f"the helper cannot be started: {error.strerror}") from error
+        assert process.stdin is not None
+        with contextlib.suppress(OSError):  # more than a user may have, on some machines
+            fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, PIPE)
+        return process
 
     def _by_socket(self, octets: bytes) -> bytes:
         try:

@@ -3,8 +3,8 @@
 A line of JSON says everything but the exemptions, of which there may be tens of thousands; these follow column by
 column, for reading them by the row would take longer than all the rest::
 
-    {"version":1,...,"exemptions":{"count":3,"ipv4":2}} and a line end
     {"version":1,...,"exemptions":{"count":3,"ipv4":2,"octets":200}}
+    lengths      behind a line end: one octet for each exemption, in order: 0 to 32 for IPv4, 33 + length for IPv6
     addresses    those of IPv4, four octets each, then those of IPv6, sixteen each; in network order
     texts        owners, reasons, last days (empty: none) and notes, separated by NUL, in UTF-8
 

@@ -32,13 +32,13 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
-from . import checker
 from .client import ANSWER_WITHIN, DIRECTORY, SOCKET, HelperClient, HelperError, Refused, Request
 from .compile import compile_policy
 from .document import MAX_OCTETS, DocumentError, decode
-from .nftables import Backend, Candidate, NothingToDo, Unproven
+from .nftables import Backend, Candidate, NothingToDo
 from .policy import Policy
 from .privileges import drop_privileges
+from .proof import proven, proven_beside
 from .quarantine import Quarantine
 from .render import render
 from .state import NOTHING, EdgeError
@@ -52,21 +52,15 @@ READ_WITHIN: Final = 20.0  # seconds for the whole request
 FIRST_DESCRIPTOR: Final = 3  # of socket activation, sd_listen_fds(3)
 
 
-def candidate(policy: Policy, today: date, document: bytes = b"") -> Candidate:
+def candidate(policy: Policy, today: date) -> Candidate:
     """Compile *policy* as of *today*, and prove that the rules do what it says.
 
     Raises:
         Unproven: they do not; this is a mistake of ours, and nothing is applied.
     """
     ruleset = compile_policy(policy, today)
-    problems = checker.prove(policy, ruleset, today)
-    if problems:
-        raise Unproven(
-            "the compiled rules are not proven to do what the policy says, so they are not applied:\n"
-            + "\n".join(f"    {problem}" for problem in problems[:20])
-            + "\nThe rules in the kernel are as they were.\nRemedy: please report this with the policy."
-        )
-    return Candidate(render(ruleset), policy.name, policy.version, today.isoformat(), document)
+    proven(policy, ruleset, today)
+    return Candidate(render(ruleset), policy.name, policy.version, today.isoformat())
 
 
 Handler = Callable[[Backend, Request, bytes, str], object]
@@ -96,8 +90,10 @@ def _apply(backend: Backend, request: Request, document: bytes, who: str) -> obj
         raise HelperError("rules are applied for today; another day can be planned only")
     today = date.today()
     policy = _policy(request, document, today)
-    made = candidate(policy, today, document)
-    done = backend.apply(made, who=who, confirm_within=request.confirm_within, force_drift=request.force_drift)
+    ruleset = compile_policy(policy, today)
+    with proven_beside(policy, ruleset, today) as proof:
+        made = Candidate(render(ruleset), policy.name, policy.version, today.isoformat(), document, proof)
+        done = backend.apply(made, who=who, confirm_within=request.confirm_within, force_drift=request.force_drift)
     try:
         Quarantine(backend).suit(policy, today, who=who)
     except EdgeError as error:  # the policy holds; this must not look as if it did not

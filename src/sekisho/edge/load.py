@@ -360,19 +360,27 @@ class _Assembly:
             self._list_error(str(path), "is not UTF-8", "Save it as UTF-8.")
 
     def _rows(self, rows: Iterator[list[str]], file: str) -> Iterator[Exemption]:
-        first = 0
+        parse, days = Prefix.parse, self.days
         try:
+            head = next(rows, None)
+            if head is None:
+                return
+            if tuple(cell.strip().lower() for cell in head) != COLUMNS:
+                remedy = f"The first line is: {','.join(COLUMNS)}"
+                self._list_error(file, "the columns are not named", remedy, 1)
+                return
             for row in rows:
-                if not first:
-                    first = 1
-                    if tuple(cell.strip().lower() for cell in row) != COLUMNS:
-                        remedy = f"The first line is: {','.join(COLUMNS)}"
-                        self._list_error(file, "the columns are not named", remedy, 1)
-                        return
+                line: int = rows.line_num  # type: ignore[attr-defined]  # a csv.reader, whose type has no public name
+                try:  # as nearly all rows are; whatever is unusual about one is looked at below
+                    text, owner, reason, last_day = row
+                    usual = Exemption(parse(text), owner.strip(), reason.strip(), days[last_day], f"{file}:{line}")
+                except (ValueError, KeyError):
+                    pass
+                else:
+                    yield usual
                     continue
                 if not row or row[0].startswith("#"):
                     continue
-                line: int = rows.line_num  # type: ignore[attr-defined]  # a csv.reader, whose type has no public name
                 if len(row) != len(COLUMNS):
                     self._list_error(
                         file,

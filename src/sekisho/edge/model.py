@@ -89,11 +89,8 @@ class Model:
         self.policy = policy
         self.access = tuple(dict.fromkeys(i for network in policy.networks for i in network.interfaces))
         self.phases = {network.name: policy.phase_of(network, today) for network in policy.networks}
-        self._exempt: dict[int, dict[int, set[int]]] = {4: {}, 6: {}}  # family, length, first address
-        for exemption in policy.exemptions:
-            prefix = exemption.prefix
-            if exemption.expires is None or exemption.expires >= today:
-                self._exempt[prefix.family].setdefault(prefix.length, set()).add(prefix.first)
+        self._exempt = [e.prefix for e in policy.exemptions if e.expires is None or e.expires >= today]
+        self._found: dict[int, dict[int, set[int]]] = {}  # of these: family, length, first address; see `is_member`
         self._small = {group: prefixes for group, prefixes in self.groups().items() if group != "exempt"}
 
     def decide(self, packet: Packet) -> Verdict:
@@ -167,12 +164,7 @@ class Model:
         groups: dict[object, list[Prefix]] = {
             "management": [Prefix.of(p) for p in policy.management],
             "own_space": [Prefix.of(p) for p in policy.own_space],
-            "exempt": [
-                Prefix(family, first, length)
-                for family, lengths in self._exempt.items()
-                for length, firsts in lengths.items()
-                for first in firsts
-            ],
+            "exempt": self._exempt,
         }
         groups |= {("servers", group.name): [Prefix.of(p) for p in group.prefixes] for group in policy.servers}
         groups |= {("network", network.name): [Prefix.of(p) for p in network.prefixes] for network in policy.networks}
@@ -181,10 +173,14 @@ class Model:
     def is_member(self, group: object, address: Address) -> bool:
         if group != "exempt":
             return any(prefix.holds(address) for prefix in self._small[group])
+        if not self._found:
+            self._found = {4: {}, 6: {}}
+            for family, first, length in self._exempt:
+                self._found[family].setdefault(length, set()).add(first)
         number, bits = int(address), BITS[address.version]
         return any(
             number >> (bits - length) << (bits - length) in firsts
-            for length, firsts in self._exempt[address.version].items()
+            for length, firsts in self._found[address.version].items()
         )
 
 

@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import BinaryIO, Final, Protocol
 
 from .state import EdgeError
 
@@ -78,14 +78,15 @@ class Nft:
         """Run nft with *arguments*, and *text* on standard input."""
         command = [self._program(), *arguments]
         try:
-            done = subprocess.run(
-                command,
-                input=text.encode(),
-                capture_output=True,
-                timeout=PATIENCE,
-                check=False,
-                env={"PATH": "/usr/sbin:/sbin:/usr/bin:/bin", "LC_ALL": "C"},
-            )
+            with _given(text) as given:
+                done = subprocess.run(
+                    command,
+                    stdin=given,
+                    capture_output=True,
+                    timeout=PATIENCE,
+                    check=False,
+                    env={"PATH": "/usr/sbin:/sbin:/usr/bin:/bin", "LC_ALL": "C"},
+                )
         except subprocess.TimeoutExpired as error:
             raise NftError(f"{command[0]} did not end within {PATIENCE:.0f} seconds\nRemedy: try again.") from error
         except OSError as error:
@@ -102,6 +103,14 @@ class Nft:
                 f"nft is not installed\n{UNTOUCHED}\nRemedy: install nftables (Debian: apt install nftables)."
             )
         return self._found
+
+
+def _given(text: str) -> BinaryIO:
+    """Return a file in memory with *text*: a pipe would be filled in crumbs, thousands for a megabyte."""
+    file = open(os.memfd_create("rules", os.MFD_CLOEXEC), "wb+")  # noqa: SIM115 - the caller closes it
+    file.write(text.encode())
+    file.seek(0)
+    return file
 
 
 def explained(words: str, text: str = "") -> NftError:

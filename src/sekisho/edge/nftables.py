@@ -42,7 +42,7 @@ from .batch import (
 )
 from .changes import Applied, Candidate, Plan, SetChange, Status, Verified, rules_diff, set_changes
 from .holding import QUARANTINE_TABLE
-from .netlink import generation
+from .netlink import generation, present
 from .nft import Absent, KernelLacks, Nft, NftError, Run
 from .state import (
     KEPT_VERSIONS,
@@ -103,6 +103,7 @@ class Backend:
         directory: Path,
         *,
         run: Run | None = None,
+        names: Callable[[], Present | None] | None = None,
         leg: Callable[[str], None] = lambda name: None,
         start_guard: Callable[[Path], contextlib.AbstractContextManager[None]] = guards.started,
     ) -> None:
@@ -110,11 +111,14 @@ class Backend:
 
         Args:
             run: how nft is run.
+            names: what of ours the kernel has, None when it does not tell; without it, the kernel is asked when nft is
+                the installed one, else nft.
             leg: called with the name of each leg of a change before it begins; crash tests end the process there.
             start_guard: starts a guard; when the block ends it must be alive and look at the pending change.
         """
         self.state = StateDirectory(directory)
         self.run: Run = run or Nft()
+        self._names = names or ((lambda: None) if run is not None else (lambda: present(TABLES)))
         self._leg = leg
         self._start_guard = start_guard
 
@@ -136,14 +140,15 @@ class Backend:
     ) -> Applied:
         """Put *candidate* into force, on trial when *confirm_within* seconds are given.
 
-        Legs, each durable before the next: nft checks the text (nothing changed); the text is kept; a guard starts and
-        the pending change is noted with its deadline; the kernel takes the whole text, or nothing of it; the state says
-        so. A kill after any leg leaves the old rules or the new ones; before the last leg, `recover` or the guard
-        finishes or undoes the change.
+        Legs, each durable before the next: nft checks the text (nothing changed), which by then is proven; the text is
+        kept; a guard starts and the pending change is noted with its deadline; the kernel takes the whole text, or
+        nothing of it; the state says so. A kill after any leg leaves the old rules or the new ones; before the last
+        leg, `recover` or the guard finishes or undoes the change.
 
         Raises:
             OnTrial: an earlier change waits to be confirmed.
             Drifted: the kernel does not hold what was applied last.
+            Unproven: the rules are not what the policy says; nothing was kept or changed.
             NftError: the text was refused; the rules are as they were.
             Busy, StateDamaged.
         """
@@ -158,6 +163,7 @@ class Backend:
             current = self.state.current()
             notes = self._refuse_drift(current, force_drift)
             if candidate.id == current.id and not notes:
+                candidate.proof()
                 return Applied(candidate.id, False, None, 0.0, ("these rules hold already",))
             return self._change(candidate, current, who, confirm_within, notes)
 
@@ -167,6 +173,7 @@ class Backend:
         began = time.monotonic()
         with self._start_guard(self.state.path) if confirm_within is not None else contextlib.nullcontext():
             made = self._checked(candidate.text)
+            candidate.proof()
             self._leg("keep the text")
             self.state.keep(candidate.version(who, time.time()), candidate.text, candidate.document)
             self._leg("note the change")
@@ -425,6 +432,8 @@ class Backend:
         return made
 
     def _present(self) -> Present:
+        if (found := self._names()) is not None:
+            return found
         listed = {table: self._listed(table, terse=True) for table in TABLES}
         return {table: listing.names(document) for table, document in listed.items() if document is not None}
 
