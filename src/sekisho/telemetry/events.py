@@ -75,8 +75,8 @@ EVENTS: Final[dict[str, Row]] = {
     "auth.refused": Row(
         Level.NOTICE,
         "A login failed; `reason` tells why, which the client is not told: `bad-credentials`, `suspended`, "
-        "`throttled`, `busy`, `malformed`, `cancelled`. `account` is the canonical name, `claimed` what was typed where "
-        "it differs.",
+        "`throttled`, `busy`, `malformed`, `cancelled`. `account` is the canonical name, `claimed` what was typed, "
+        "where it differs.",
     ),
     "command.refused": Row(
         Level.INFO,
@@ -113,19 +113,6 @@ EVENTS: Final[dict[str, Row]] = {
     "service.stopping": Row(Level.NOTICE, "The service takes no more connections and finishes what is under way."),
     "worker.started": Row(Level.INFO, "A mail process was started."),
     "worker.died": Row(Level.WARNING, "A mail process ended; another takes its place."),
-    "portal.login": Row(Level.INFO, "Somebody logged in to the portal."),
-    "portal.login_refused": Row(
-        Level.NOTICE, "A login to the portal failed; `step` tells at what, `reason` why: wrong or throttled."
-    ),
-    "portal.limited": Row(
-        Level.NOTICE, "An address makes more requests than the portal takes; at most one event a minute for each."
-    ),
-    "portal.crowded": Row(
-        Level.WARNING, "The portal closes connections unheard, for it holds as many as it may; at most one a minute."
-    ),
-    "portal.failed": Row(
-        Level.WARNING, "A page could not be made: a mistake of ours, whose traceback is on the service's error output."
-    ),
     "ledger.replaced": Row(Level.WARNING, "The file of limits was damaged: the counts begin anew."),
     "edge.applied": Row(Level.NOTICE, "Rules for port 25 were put into the kernel; with `confirm_within`, on trial."),
     "edge.confirmed": Row(Level.NOTICE, "Rules on trial hold from now on."),
