@@ -120,12 +120,18 @@ SITUATIONS: Mapping[str, tuple[LineFacts, Told]] = {
         line(event("command.refused", reply=str(replies.ENCRYPTION_REQUIRED))),
         (Kind.CLEARTEXT, Certainty.SURE),
     ),
-    "letter before TLS": (line(event("command.refused", reply=str(replies.TLS_REQUIRED))), (Kind.CLEARTEXT, Certainty.SURE)),
+    "letter before TLS": (
+        line(event("command.refused", reply=str(replies.TLS_REQUIRED))),
+        (Kind.CLEARTEXT, Certainty.SURE),
+    ),
     "sender not allowed": (
         line(event("message.refused", reply="550 5.7.1 You may not send as x@y.invalid: it does not belong")),
         (Kind.SENDER, Certainty.SURE),
     ),
-    "no From": (line(event("message.refused", reply="550 5.6.0 The message has no From field")), (Kind.SENDER, Certainty.SURE)),
+    "no From": (
+        line(event("message.refused", reply="550 5.6.0 The message has no From field")),
+        (Kind.SENDER, Certainty.SURE),
+    ),
     "too big": (line(event("message.refused", reply=str(replies.MESSAGE_TOO_BIG))), (Kind.TOO_BIG, Certainty.SURE)),
     "recipient refused": (
         line(event("message.refused", reply=str(replies.MAILBOX_UNKNOWN))),
@@ -152,7 +158,7 @@ SITUATIONS: Mapping[str, tuple[LineFacts, Told]] = {
         (Kind.WRONG_PASSWORD, Certainty.POSSIBLE),
     ),
     "log away": (line(log=Log.AWAY), (Kind.PORT_25_ELSEWHERE, Certainty.POSSIBLE)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", SITUATIONS)
@@ -166,9 +172,12 @@ ACCOUNTS: Mapping[str, tuple[AccountFacts, Told]] = {
     "renewal needed": (AccountFacts(renewal_needed=True), (Kind.RENEWAL_NEEDED, Certainty.SURE)),
     "limit reached": (AccountFacts(messages=Used(500, 500)), (Kind.HOURLY_LIMIT, Certainty.SURE)),
     "mail waits": (AccountFacts(mails=(Mail(NOW - 60, NOW + 60),)), (Kind.MAIL_WAITS, Certainty.SURE)),
-    "mail came back": (AccountFacts(mails=(Mail(NOW - 60, None, "550 no such user"),)), (Kind.MAIL_RETURNED, Certainty.SURE)),
+    "mail came back": (
+        AccountFacts(mails=(Mail(NOW - 60, None, "550 no such user"),)),
+        (Kind.MAIL_RETURNED, Certainty.SURE),
+    ),
     "an old program": (AccountFacts(clients=("oe-6",)), (Kind.CLIENT_RETIRED, Certainty.LIKELY)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ACCOUNTS)
