@@ -47,6 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
             print("both messages arrived")
             return 0
         print(settings_card(instance.settings, SENDER, host="localhost", password=instance.passwords[SENDER]))
+        if instance.portal is not None:
+            print(f"\nWeb pages: {instance.portal}\n")
         stay(instance)
     return 0
 

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from sekisho.supervise.init import Written
 
 
+BEHIND_A_WEB_SERVER = {  # what most machines have on port 443 already; see docs/operate/portal.md
+    "portal.addresses": '["127.0.0.1:8080"]',
+    "portal.trusted_proxies": '["127.0.0.0/8", "::1/128"]',
+}
+
+
 def declare(commands: Commands, common: argparse.ArgumentParser) -> None:
     """Add the subcommand."""
     parser = commands.add_parser("init", parents=[common], help="write a configuration, keys and a first account")
@@ -42,7 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
     except PrivilegeError as error:
         raise UsageError(f"{error} (or give --user)") from error
     base = Path(arguments.directory) if arguments.directory else None
-    changes = {} if identity is None else {"service.user": f'"{identity.name}"'}
+    changes = dict(BEHIND_A_WEB_SERVER)
+    if identity is not None:
+        changes["service.user"] = f'"{identity.name}"'
     if arguments.account and "@" in arguments.account:
         changes["local.postmaster"] = json.dumps(arguments.account)
     answers = Answers(

@@ -21,6 +21,11 @@ def run(seat: Seat, configuration: Configuration, channel: Channel, secret: byte
     Args:
         secret: what forms are signed with; the supervisor makes it once, so that a form outlives this process.
     """
-    from .process import live
+    from sekisho.supervise.channel import Failed
 
+    try:
+        from .process import live
+    except ImportError as error:
+        channel.send(Failed(f"its libraries cannot be loaded ({error}); see `sekisho check`"))
+        return 1
     return live(seat, configuration, channel, secret)

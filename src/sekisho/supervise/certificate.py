@@ -120,10 +120,9 @@ def _dates(leaf: x509.Certificate, now: datetime.datetime) -> list[Finding]:
 
 
 def _name(leaf: x509.Certificate, hostname: str) -> Finding:
-    names = names_of(leaf)
-    if any(_covers(name, hostname) for name in names):
+    if covers(leaf, hostname):
         return Finding("ok", "hostname", f"{hostname} is a name of the certificate")
-    listed = ", ".join(names) or "no name at all"
+    listed = ", ".join(names_of(leaf)) or "no name at all"
     return Finding(
         "error",
         "hostname",
@@ -139,6 +138,11 @@ def names_of(leaf: x509.Certificate) -> list[str]:
     except x509.ExtensionNotFound:
         return []
     return extension.value.get_values_for_type(x509.DNSName)
+
+
+def covers(leaf: x509.Certificate, hostname: str) -> bool:
+    """Tell whether clients that connect to *hostname* take the certificate for it."""
+    return any(_covers(name, hostname) for name in names_of(leaf))
 
 
 def _covers(pattern: str, hostname: str) -> bool:

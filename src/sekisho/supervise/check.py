@@ -15,7 +15,7 @@ from sekisho.net.dns_settings import DnsSettings
 from sekisho.net.resolver import NoSuchDomain, Resolver, ResolverError
 from sekisho.store import StoreError
 
-from . import certificate
+from . import certificate, portal_check
 from .certificate import Finding
 from .control import running_workers
 from .errors import PrivilegeError, StartError
@@ -58,12 +58,17 @@ def check(path: Path, environment: Mapping[str, str], *, before_start: bool = Fa
     findings += certificate.examine(where.certificate, where.key, settings.hostname, now, told)
     identity, named = _user(settings)
     findings += named
-    findings += as_service_user(identity, lambda: [*_directories(where), *_reload(path, environment, where)])
+    findings += as_service_user(identity, lambda: _as_service(settings, path, environment, where))
+    findings += portal_check.portal(settings, where)
     findings += _accounts(settings, where)
     findings += _ports(settings, where)
     if not before_start:
         findings += asyncio.run(_dns(settings.dns, settings.hostname))
     return Report(tuple(findings))
+
+
+def _as_service(settings: Settings, path: Path, environment: Mapping[str, str], where: Places) -> list[Finding]:
+    return [*_directories(where), *_reload(path, environment, where), *portal_check.files(settings)]
 
 
 def _user(settings: Settings) -> tuple[Identity | None, list[Finding]]:
@@ -164,14 +169,14 @@ def _accounts(settings: Settings, where: Places) -> list[Finding]:
 
 
 def _ports(settings: Settings, where: Places) -> list[Finding]:
-    from .serve import wanted_addresses
+    from .serve import portal_addresses, wanted_addresses
 
     if running_workers(where.run):
         return [Finding("ok", "ports", "held by the running service")]
     if not (wanted := wanted_addresses(settings)):
         return [Finding("error", "ports", "no listener is enabled", "set enabled = true in [listener.submission]")]
     try:
-        close_all(bind_all(wanted, 1))
+        close_all(bind_all([*wanted, *portal_addresses(settings)], 1))
     except StartError as error:
         return [Finding("error", "ports", problem) for problem in error.problems]
     return [Finding("ok", "ports", "free")]

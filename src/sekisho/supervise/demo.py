@@ -35,6 +35,13 @@ from .sections import Places, Settings, listeners
 from .stores import open_accounts
 
 PORTS = {"submission": 5870, "submissions": 4650, "mx": 2525}
+PORTAL_PORT = 8080
+GUIDE = {
+    "name_ja": "例示ネットワーク",
+    "name_en": "Example Network",
+    "contact_ja": "情報センター窓口 内線1234",
+    "contact_en": "help desk, extension 1234",
+}
 HOST = "localhost"
 HOSTNAME = "mail.example.test"
 DOMAIN = "example.test"
@@ -71,6 +78,12 @@ class Instance:
         """Return the port of one kind of listener."""
         return listeners(self.settings)[kind].addresses[0].port
 
+    @property
+    def portal(self) -> str | None:
+        """Where a browser on this machine finds the portal; None when a configuration of before has none."""
+        found = self.settings.portal.addresses
+        return f"http://{HOST}:{found[0].port}/" if found else None
+
 
 @contextlib.contextmanager
 def running(directory: Path | None, passwords: Callable[[], str]) -> Iterator[Instance]:
@@ -105,7 +118,9 @@ def _identity(base: Path) -> Identity | None:
         return None
     nobody = pwd.getpwnam("nobody")
     own_code = Path(__file__).resolve()
-    needed = [*base.resolve().parents, *own_code.parents, *Path(sys.executable).parents, *Path(sys.prefix).parents]
+    library = Path(os.__file__).resolve()  # the portal loads its part after root is given up
+    programs = (own_code, Path(sys.executable), Path(sys.prefix), library)
+    needed = {*base.resolve().parents, *(parent for path in programs for parent in path.parents)}
     if all(directory.stat().st_mode & 0o001 for directory in needed):
         return Identity("nobody", nobody.pw_uid, nobody.pw_gid)
     return Identity("root", 0, 0)
@@ -116,6 +131,8 @@ def _configure(
 ) -> Instance:
     config = base / "sekisho.toml"
     changes = {f"listener.{kind}.addresses": json.dumps([f"127.0.0.1:{_free(port)}"]) for kind, port in PORTS.items()}
+    changes["portal.addresses"] = json.dumps([f"127.0.0.1:{_free(PORTAL_PORT)}"])
+    changes |= {f"guide.{key}": json.dumps(text, ensure_ascii=False) for key, text in GUIDE.items()}
     changes["language"] = json.dumps("ja" if os.environ.get("LANG", "").startswith("ja") else "en")
     changes["local.postmaster"] = json.dumps(SENDER)
     if identity is not None:

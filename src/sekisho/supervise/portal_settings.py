@@ -48,7 +48,10 @@ class PortalSettings:
     """
 
     addresses: tuple[Endpoint, ...] = setting(
-        (), 'Where the portal listens; empty: no portal. ":443" means all addresses.', example=["127.0.0.1:8080"]
+        (),
+        'Where the portal listens; empty: no portal. Behind a web server of yours "127.0.0.1:8080"; on its own ":443" '
+        'and ":80", which mean every address of this machine, with TLS on 443.',
+        example=["127.0.0.1:8080"],
     )
     tls: Literal["auto", "on", "off"] = setting(
         "auto",
