@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sekisho.policy.addresses import fold
@@ -128,8 +128,15 @@ class Gate:
                 self._parts.events.emit("portal.failed", error=type(error).__name__, path=scope["path"][:200])
             if begun:
                 raise
-            answer = self._on_error(request, error)
+            answer = self._worded(request, error)
         await answer(scope, receive, guarded)
+
+    def _worded(self, request: Request, error: Exception) -> Response:
+        try:
+            return self._on_error(request, error)
+        except Exception:  # the frame of all pages is broken: say so without it
+            log.exception("the page for what went wrong failed as well")
+            return PlainTextResponse("500\n", 500, headers={"Cache-Control": "no-store"})
 
     def _prepare(self, request: Request) -> Visitor:
         """Note on the request what every page may ask, error pages included."""

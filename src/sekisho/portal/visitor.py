@@ -174,10 +174,9 @@ def _visitor_of(hops: Sequence[_Hop], proxies: Iterable[Network]) -> tuple[Addre
     return None, False
 
 
-def _values(headers: Headers, wanted: bytes) -> list[str]:
-    """Return the elements of all header lines *wanted* in their order, as one list (RFC 9110 §5.3)."""
-    lines = [value.decode("latin-1") for name, value in headers if name == wanted]
-    return [element for line in lines for element in _split(line, ",")]
+def _joined(headers: Headers, wanted: bytes) -> str:
+    """Return all header lines *wanted* in their order, as one list (RFC 9110 §5.3)."""
+    return ",".join(value.decode("latin-1") for name, value in headers if name == wanted)
 
 
 def _split(text: str, separator: str) -> list[str]:
@@ -202,14 +201,14 @@ def _split(text: str, separator: str) -> list[str]:
 
 def _x_forwarded(headers: Headers) -> list[_Hop]:
     """Read X-Forwarded-For; X-Forwarded-Proto must say https throughout, for nobody tells which hop it is about."""
-    protocols = [value.strip().lower() for value in _values(headers, b"x-forwarded-proto")]
-    https = bool(protocols) and all(protocol == "https" for protocol in protocols)
-    elements = _values(headers, b"x-forwarded-for")[-MAX_HOPS:]
+    protocols = _joined(headers, b"x-forwarded-proto").lower().split(",")
+    https = all(protocol.strip() == "https" for protocol in protocols)
+    elements = _joined(headers, b"x-forwarded-for").split(",")[-MAX_HOPS:]
     return [_Hop(_node(element.strip()), https) for element in elements]
 
 
 def _forwarded(headers: Headers) -> list[_Hop]:
-    return [_hop(element) for element in _values(headers, b"forwarded")[-MAX_HOPS:]]
+    return [_hop(element) for element in _split(_joined(headers, b"forwarded"), ",")[-MAX_HOPS:]]
 
 
 def _hop(element: str) -> _Hop:
