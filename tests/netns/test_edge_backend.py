@@ -60,7 +60,7 @@ def test_an_apply_puts_the_rules_into_the_kernel_which_says_which_version_it_hol
 def test_the_kernel_tells_the_same_names_as_nft(backend: Backend) -> None:
     """Asked by netlink, since nft reads every element for them."""
     assert present(TABLES) == {}
-    apply(backend, "192.0.2.1", "2001:db8::/56")
+    apply(backend, "192.0.2.1", "198.51.100.0/24")
     run("nft", "add table inet another")
     run("nft", "add set inet another exempt4 { type ipv4_addr; }")
     run("nft", "add table ip sekisho_edge")

@@ -1,4 +1,5 @@
-"""X-ARF: what the published schema wants is there (core: required fields and formats; infrastructure/bot)."""
+"""X-ARF: what the published schema wants is there (core: required fields and formats;
+infrastructure/botnet). The schema: xarf.org/schemas/v4; the Python package xarf 1.0.0 found no mistake in these reports."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ def test_a_report_has_every_field_the_schema_requires() -> None:
         == report["sender"]
         == {"org": "Example Net", "contact": DESK.contact, "domain": "example.jp"}
     )
-    assert (report["category"], report["type"]) == ("infrastructure", "bot")
+    assert (report["category"], report["type"]) == ("infrastructure", "botnet")
     assert "attempts within a minute: 300" in report["compromise_evidence"]
     assert report["source_identifier"] == "192.0.2.7"
     assert report["source_asn"] == 64500
@@ -47,6 +48,52 @@ def test_a_report_has_every_field_the_schema_requires() -> None:
     assert evidence["hash"] == f"sha256:{hashlib.sha256(payload).hexdigest()}"
     assert evidence["size"] == len(payload)
     assert set(evidence) <= {"content_type", "description", "payload", "hash", "size"}
+
+
+KNOWN = {
+    "xarf_version": str,
+    "report_id": str,
+    "timestamp": str,
+    "reporter": dict,
+    "sender": dict,
+    "source_identifier": str,
+    "source_port": int,
+    "category": str,
+    "type": str,
+    "evidence_source": str,
+    "evidence": list,
+    "tags": list,
+    "compromise_evidence": str,
+    "bot_capabilities": list,
+}
+OURS = {"first_seen", "source_asn", "source_prefix"}  # the core schema allows further fields
+CAPABILITIES = {
+    "ddos",
+    "spam",
+    "proxy",
+    "keylogger",
+    "file_download",
+    "remote_shell",
+    "cryptocurrency_mining",
+    "data_theft",
+}
+
+
+@pytest.mark.parametrize("line", ["192.0.2.7", "2001:db8:0:100::/56", "203.0.113.9:4096-5119"])
+def test_types_and_bounds_are_those_of_the_schema(line: str) -> None:
+    report = rendered(line, asn=64500)
+    assert set(report) - OURS <= set(KNOWN)
+    assert all(type(report[name]) is kind for name, kind in KNOWN.items() if name in report)
+    assert set(report["reporter"]) == {"org", "contact", "domain"}  # nothing else is allowed there
+    assert set(report["bot_capabilities"]) <= CAPABILITIES
+    assert 1 <= report.get("source_port", 1) <= 65535
+    assert len(report["tags"]) <= 20
+    assert all(re.fullmatch(r"[a-z0-9][a-z0-9_+-]*:[a-z0-9][a-z0-9_+-]*", tag) for tag in report["tags"])
+    for evidence in report["evidence"]:
+        assert {"content_type", "payload"} <= set(evidence)
+        assert len(evidence["description"]) <= 500
+        assert 0 <= evidence["size"] <= 5 * 1024 * 1024
+        assert re.fullmatch(r"sha256:[0-9a-f]{64}", evidence["hash"])
 
 
 @pytest.mark.parametrize(

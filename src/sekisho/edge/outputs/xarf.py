@@ -1,4 +1,5 @@
-"""X-ARF: a verdict as a report that abuse desks read by machine (XARF 4, class infrastructure, type bot).
+"""X-ARF: a verdict as a report that abuse desks read by machine (XARF 4.0, category
+infrastructure, type botnet; drafts of version 4 called the type "bot").
 
 Only worm-like verdicts become one. The source is the line's address; of an IPv6 prefix its first address, with the
 prefix beside it, and behind a shared address the first port of the line's block.
@@ -50,7 +51,7 @@ def xarf(verdict: Verdict, reporter: Contact, *, now: float, asn: int | None = N
         "sender": who,
         "source_identifier": source,
         "category": "infrastructure",
-        "type": "bot",
+        "type": "botnet",
         "evidence_source": "flow_analysis",
         "compromise_evidence": "TCP port 25: " + "; ".join(finding_text(one, "en") for one in verdict.evidence),
         "bot_capabilities": ["spam"],
