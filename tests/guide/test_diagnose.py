@@ -267,6 +267,7 @@ NAMES = st.sampled_from(["rin@johoku.invalid", "ken@johoku.invalid", "nobody@joh
 EXISTS = {"reason": "bad-credentials", "detail": "wrong password"}
 EXISTS_NOT = {"reason": "bad-credentials", "detail": "unknown account"}
 SUSPENDED_ACCOUNT = {"reason": "suspended", "detail": "sends spam"}
+RENEWAL = {"reason": "renewal", "detail": "wrong password; asked"}
 NO_VERIFIER = {"reason": "bad-credentials", "detail": "no CRAM-MD5 verifier"}
 
 
@@ -280,7 +281,7 @@ def test_two_worlds_that_differ_in_whether_an_account_exists_look_the_same(
 ) -> None:
     worlds = [
         line(*(refused_login(ago, name, mechanism=how, **world) for name, ago, how in tries), place=place)
-        for world in (EXISTS, EXISTS_NOT, SUSPENDED_ACCOUNT, NO_VERIFIER)
+        for world in (EXISTS, EXISTS_NOT, SUSPENDED_ACCOUNT, RENEWAL, NO_VERIFIER)
     ]
     assert worlds[1:] == worlds[:-1]
     assert len({told(world) for world in worlds}) == 1

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .card import Audience, Card, Way, make_card
+from .card import Audience, Card, Notice, Way, make_card
 from .choose import Choice, choose, guides_for
 from .errors import CatalogError, GuideError
 from .facts import catalog, load_catalog
 from .model import CAPABILITIES, Both, Capability, Catalog, Family, Version
-from .settings import AudienceSettings, GuideSettings
+from .settings import AudienceSettings, GuideSettings, NoticeSettings
 from .wire import WireProfile, wire_profile
 
 __all__ = [
@@ -23,6 +23,8 @@ __all__ = [
     "Family",
     "GuideError",
     "GuideSettings",
+    "Notice",
+    "NoticeSettings",
     "Version",
     "Way",
     "WireProfile",

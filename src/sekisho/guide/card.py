@@ -5,6 +5,7 @@ Guides, self-check and pages take every value from here, so that none of them ca
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from .errors import GuideError
 from .model import CAPABILITIES, Both
 from .settings import GuideSettings
 
-__all__ = ["Audience", "Card", "Way", "make_card"]
+__all__ = ["Audience", "Card", "Notice", "Way", "make_card"]
 
 _PASSWORD_MECHANISMS = ("PLAIN", "LOGIN")
 _WITH_TLS = (*_PASSWORD_MECHANISMS, "SCRAM-SHA-256", "SCRAM-SHA-1")
@@ -55,6 +56,14 @@ class Audience:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """What the operator has to tell the readers, or what changed in the guide."""
+
+    date: datetime.date
+    text: Both
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """The values.
 
@@ -62,6 +71,7 @@ class Card:
         minimum_tls: oldest version accepted, in the words of the facts.
         audiences: at least one.
         parameters: further facts about the operator for the self-check, by the names it uses; the unset are missing.
+        notices: of the operator, newest first.
     """
 
     hostname: str
@@ -75,6 +85,7 @@ class Card:
     profile_url: str | None
     parameters: Mapping[str, str]
     access_network: bool
+    notices: tuple[Notice, ...] = ()
 
     def way(self, capability: str) -> Way | None:
         """Return the way *capability*, if it is open."""
@@ -137,7 +148,16 @@ def make_card(
         profile_url=settings.profile_url,
         parameters={key: value for key, value in parameters.items() if value},
         access_network=settings.access_network,
+        notices=tuple(_notices(settings)),
     )
+
+
+def _notices(settings: GuideSettings) -> list[Notice]:
+    try:
+        found = [Notice(datetime.date.fromisoformat(each.date), Both(each.ja, each.en)) for each in settings.notice]
+    except ValueError as error:
+        raise GuideError([f"[guide] notice: {error}"]) from error
+    return sorted(found, key=lambda each: each.date, reverse=True)
 
 
 def _both(key: str, ja: str | None, en: str | None) -> Both | None:

@@ -593,6 +593,7 @@ class Unknown(StrEnum):
 
     LOG_AWAY = "log-away"
     LOG_WITHOUT_ADDRESSES = "log-without-addresses"
+    NOBODY = "nobody"
     EDGE_AWAY = "edge-away"
     SHARED = "shared"
     SERVICE = "service"
@@ -604,6 +605,7 @@ def unknown(line: LineFacts, account: AccountFacts | None) -> tuple[Unknown, ...
     found = {
         Unknown.LOG_AWAY: line.log is Log.AWAY,
         Unknown.LOG_WITHOUT_ADDRESSES: line.log is Log.WITHOUT_ADDRESSES,
+        Unknown.NOBODY: line.log is Log.NOBODY,
         Unknown.EDGE_AWAY: line.edge_away,
         Unknown.SHARED: line.is_shared,
         Unknown.SERVICE: line.service is Service.UNKNOWN,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from sekisho.config import setting
 
-__all__ = ["AudienceSettings", "GuideSettings"]
+__all__ = ["AudienceSettings", "GuideSettings", "NoticeSettings"]
 
 Offer = Literal["starttls_587", "tls_465", "crammd5_587", "plain_587"]
 
@@ -26,6 +27,17 @@ class AudienceSettings:
     host: str | None = setting(
         None, "Server name for them; without it `hostname`. The certificate has to have it.", example="smtp.example.jp"
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoticeSettings:
+    """Something that the readers should know of, shown on the first page of the guide and in its feed."""
+
+    date: str = setting(prose="Its day.", example="2026-04-01")
+    ja: str = setting(
+        prose="The notice in Japanese, one or two sentences.", example="4月1日から25番ポートでの送信を止めます。"
+    )
+    en: str = setting(prose="The same in English.", example="From April 1, sending through port 25 is blocked.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +69,7 @@ class GuideSettings:
     audience: tuple[AudienceSettings, ...] = setting(
         (), "Classes of accounts; without any, everybody of local.domains logs in with the whole address."
     )
+    notice: tuple[NoticeSettings, ...] = setting((), "Notices of the operator, in any order.")
     access_network: bool = setting(
         True, "Lines to the Internet (or a campus network) come from here and block port 25: the flow chart asks."
     )
@@ -81,6 +94,11 @@ class GuideSettings:
             if bool(ja) != bool(en):
                 missing, there = ("en", "ja") if ja else ("ja", "en")
                 yield f"{key}_{missing}", f"is missing, and {key}_{there} is there", "The guide is in both languages."
+        for each in self.notice:
+            try:
+                datetime.date.fromisoformat(each.date)
+            except ValueError:
+                yield "notice", f'"{each.date}" is no day', "Write it as 2026-04-01."
 
     def strangers(self, default_domain: str | None) -> Iterator[tuple[str, str, str]]:
         """User names that the guide would give and the service would not know: key, problem, remedy."""

@@ -48,6 +48,7 @@ class Log(StrEnum):
     READ = "read"
     WITHOUT_ADDRESSES = "without-addresses"  # the operator keeps them out of it
     AWAY = "away"  # it cannot be read now
+    NOBODY = "nobody"  # which address asks is not known: an untrusted web server stands before the portal
 
 
 class Service(StrEnum):
@@ -151,7 +152,7 @@ class Mail:
     """A letter of the account's that was not delivered.
 
     Fields:
-        at: when the last attempt failed.
+        at: when it was given to us.
         next_attempt: None when there is none any more: it was returned.
         reply: of the other server; it is searched, never shown.
     """
