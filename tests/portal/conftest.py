@@ -6,12 +6,15 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from sekisho.accounts import AccountStore
 from sekisho.guide import catalog
@@ -108,6 +111,33 @@ def visiting(
             return await visit(browser)
 
     return asyncio.run(go())
+
+
+def with_page(
+    parts: Parts,
+    path: str,
+    page: Callable[[Request], Awaitable[Response]],
+    visit: Callable[[httpx.AsyncClient], Coroutine[Any, Any, T]],
+    **where: str,
+) -> T:
+    """Run *visit* as `visiting`, with one page more, which takes GET and POST."""
+
+    async def go() -> T:
+        app = make_app(parts)
+        app.router.routes.insert(0, Route(path, page, methods=["GET", "POST"]))
+        transport = httpx.ASGITransport(app, client=(where.get("address", "198.51.100.7"), 4711))
+        base = f"{where.get('scheme', 'https')}://{where.get('host', HOST)}"
+        async with httpx.AsyncClient(transport=transport, base_url=base) as browser:
+            return await visit(browser)
+
+    return asyncio.run(go())
+
+
+def said(parts: Parts, event: str) -> list[dict[str, Any]]:
+    """Return every *event* that was written so far."""
+    parts.events.flush()
+    lines = [line for path in sorted(parts.where.log.glob("*.jsonl")) for line in path.read_text().splitlines()]
+    return [each for each in map(json.loads, lines) if each["event"] == event]
 
 
 def get(parts: Parts, path: str, *, headers: dict[str, str] | None = None, **where: str) -> httpx.Response:

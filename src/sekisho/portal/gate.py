@@ -8,6 +8,7 @@ but show the page.
 from __future__ import annotations
 
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -144,7 +145,7 @@ class Gate:
         client = scope.get("client")
         tls = scope.get("scheme") == "https"
         state.visitor = look_at(client[0] if client else "", scope["headers"], tls=tls, around=self._parts.around)
-        state.session, state.session_unknown = None, False
+        state.session, state.session_unknown, state.private = None, False, False
         state.language, state.path = _language(request)
         visitor: Visitor = state.visitor
         return visitor
@@ -171,7 +172,7 @@ class Gate:
         if wait:
             if self._limit.is_news(visitor.address, now):
                 parts.events.emit("portal.limited", client=visitor.address)
-            raise Refusal(429, "common.too_many", headers={"Retry-After": str(int(wait) + 1)})
+            raise Refusal(429, "common.too_many", headers={"Retry-After": str(math.ceil(wait))})
 
     def _refuse_out_of_bounds(self, request: Request) -> None:
         scope = request.scope

@@ -76,7 +76,7 @@ def page(
         and request.state.session is None
         and session.token_of(request) is None
         and "set-cookie" not in response.headers
-        and not getattr(request.state, "private", False)
+        and not request.state.private
     )
     response.headers.setdefault("Cache-Control", PUBLIC if is_public else PRIVATE)
     response.headers.setdefault("Content-Language", request.state.language)

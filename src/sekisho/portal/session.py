@@ -116,7 +116,11 @@ def own_path(text: str, fallback: str) -> str:
 
 
 def form_token(request: Request) -> str:
-    """Return the token for the forms of a page; where it needs the signed cookie, `remember_form` sets that."""
+    """Return the token for the forms of a page; where it needs the signed cookie, `remember_form` sets that.
+
+    A page that has one is this browser's alone, and no cache may keep it.
+    """
+    request.state.private = True
     bound = token_of(request) if request.state.session is not None else None
     if bound is not None:
         return _mac(request, "session", bound)
