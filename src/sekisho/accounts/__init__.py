@@ -3,11 +3,24 @@
 from sekisho.sasl import Challenge
 
 from .account import Account, AccountDetails, Renewal
+from .app_passwords import AppPassword, AppPasswords
 from .authenticate import Accepted, Answer, Authenticator, Exchange, Refusal, Refused
-from .errors import AccountExists, AccountsError, BadLogin, UnknownAccount, WeakPassword
+from .errors import (
+    AccountExists,
+    AccountsError,
+    BadLogin,
+    UnknownAccount,
+    UnknownToken,
+    WeakPassword,
+    WrongCode,
+)
+from .hasher import HashingPool
+from .page_login import PageLogin
 from .passwords import generate_password
+from .second_factor import Enrolment, FactorState, SecondFactors
 from .settings import AccountsSettings
 from .store import UNCHANGED, AccountStore
+from .tokens import OneTimeTokens
 from .websessions import WebSession, WebSessions
 
 __all__ = [
@@ -20,16 +33,26 @@ __all__ = [
     "AccountsError",
     "AccountsSettings",
     "Answer",
+    "AppPassword",
+    "AppPasswords",
     "Authenticator",
     "BadLogin",
     "Challenge",
+    "Enrolment",
     "Exchange",
+    "FactorState",
+    "HashingPool",
+    "OneTimeTokens",
+    "PageLogin",
     "Refusal",
     "Refused",
     "Renewal",
+    "SecondFactors",
     "UnknownAccount",
+    "UnknownToken",
     "WeakPassword",
     "WebSession",
     "WebSessions",
+    "WrongCode",
     "generate_password",
 ]

@@ -60,8 +60,17 @@ class Account:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_owned", frozenset((self.login, *self.identities)))
 
-    def has_password_of(self, earlier: Account) -> bool:
-        """Tell whether the password is still the one that it was when *earlier* was found."""
+    def has_password_of(self, earlier: Account, app_password: int | None = None) -> bool:
+        """Tell whether what opened a session when *earlier* was found still opens one.
+
+        Args:
+            app_password: number of the one that opened it; None for the account's password, which no longer opens any
+                once there is a second factor.
+        """
+        if app_password is not None:
+            return app_password in self.app_passwords
+        if self.second_factor:
+            return False
         return not earlier.password_marks or not earlier.password_marks.isdisjoint(self.password_marks)
 
     def owns(self, mailbox: Mailbox) -> bool:

@@ -4,6 +4,11 @@ Whether an account exists must not show, in any mechanism, by text or by time. S
 the name is: the same lookups, the same challenge, the same number of hashes; an unknown account, or one without a
 verifier for the mechanism, is represented by a decoy that nothing opens. Only whoever has shown the right password is
 told that the account is suspended.
+
+An account with a second factor sends by app passwords alone. Its own password is refused, right or wrong, with one
+reply, after the same work, from the same limits: were the right one told apart (RFC 4954 §6 would have 534 5.7.9), AUTH
+would let anybody guess one of the two factors that guard the portal. So every reply to a failed login names app
+passwords, and the log alone says that one is what was missing.
 """
 
 from __future__ import annotations
@@ -36,6 +41,7 @@ from sekisho.sasl import (
 from sekisho.store import StoreError
 
 from .account import Account, name_key
+from .app_passwords import app_password_that_opens
 from .hasher import HashingBusy, HashingPool
 from .notes import LoginNotes
 from .password_check import PasswordCheck
@@ -63,18 +69,33 @@ class Refusal(StrEnum):
     """Why an exchange was refused; the session words the reply."""
 
     BAD_CREDENTIALS = "bad-credentials"  # 535 5.7.8
+    RENEWAL = "renewal"  # the same to the client: failed, and the account needs a new password in any case
+    APP_PASSWORD_REQUIRED = "app-password-required"  # noqa: S105  # the same again: the account's own password was right
     SUSPENDED = "suspended"  # the password was right
     THROTTLED = "throttled"  # the gate said no; nothing was checked
     BUSY = "busy"  # 454: too many checks wait, or the accounts cannot be read
     MALFORMED = "malformed"  # 501 5.5.2: not what the mechanism defines
     CANCELLED = "cancelled"  # for the session's own use: the client sent "*"
 
+    @property
+    def is_guess(self) -> bool:
+        """Whether it counts and is answered as a wrong password. The client must not tell these kinds apart."""
+        return self in _GUESSES
+
+
+_GUESSES: Final = frozenset({Refusal.BAD_CREDENTIALS, Refusal.RENEWAL, Refusal.APP_PASSWORD_REQUIRED})
+
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The client is *account*."""
+    """The client is *account*.
+
+    Fields:
+        app_password: number of the one that was used; None for the account's own password.
+    """
 
     account: Account
+    app_password: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +138,7 @@ class Authenticator:
             store, self._pool, RecentSuccesses(settings.cache_lifetime, settings.cache_entries)
         )
         self._notes = LoginNotes(store.note_logins, steady)
-        self._digest_key = hmac.digest(store.decoy_secret, b"passwords tried", "sha256")
+        self._uses = LoginNotes(store.note_app_passwords, steady)
 
     def mechanisms(
         self, *, tls: bool, listener_mechanisms: tuple[str, ...] = (), bindings_available: bool = False
@@ -158,6 +179,7 @@ class Authenticator:
     async def close(self) -> None:
         """Write the logins that wait for it, and end the threads. Call once, when no exchange runs any more."""
         await self._notes.close()
+        await self._uses.close()
         self._pool.close()
 
     def _may_offer(self, name: str, tls: bool, bindings_available: bool) -> bool:
@@ -206,10 +228,14 @@ class Authenticator:
         return self._store.identify(name)
 
     async def opens(self, entry: Entry | None, password: str, *, name: str) -> bool:
-        return await self._passwords.opens(name, entry, password, self._steady())
+        remembered = entry is None or not entry.account.second_factor
+        return await self._passwords.opens(name, entry, password, self._steady(), remembered=remembered)
+
+    def app_password(self, entry: Entry | None, password: str) -> int | None:
+        return app_password_that_opens(self._store.digests, entry, password)
 
     def digest(self, name: str, password: str) -> bytes:
-        return hmac.digest(self._digest_key, f"{name}\0{password}".encode(), "sha256")[:16]
+        return tried_digest(self._store, name, password)
 
     def may_act_as(self, entry: Entry, authcid: str, authzid: str) -> bool:
         """Tell whether the account may take *authzid*, the identity asked for (RFC 4422 §2): only ever its own."""
@@ -222,8 +248,10 @@ class Authenticator:
         other = self._store.find(authzid)
         return other is not None and other.account.id == account.id
 
-    def note_login(self, account: Account) -> None:
+    def note_login(self, account: Account, app_password: int | None) -> None:
         self._notes.note(account.id)
+        if app_password is not None:
+            self._uses.note(app_password)
 
 
 class Exchange:
@@ -237,6 +265,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "_app_password",
         "_authenticator",
         "_authzid",
         "_entry",
@@ -261,6 +290,7 @@ class Exchange:
         self._entry: Entry | None = None
         self._authzid = ""
         self._own_keys = False
+        self._app_password: int | None = None
         self._proven: Account | None = None
 
     async def respond(self, octets: bytes | None) -> Answer:
@@ -306,7 +336,8 @@ class Exchange:
         self.password_digest = self._authenticator.digest(self.name or "", claim.password)
         if name is None:
             return _THROTTLED
-        if not await self._authenticator.opens(self._entry, claim.password, name=name):
+        self._app_password = self._authenticator.app_password(self._entry, claim.password)
+        if self._app_password is None and not await self._authenticator.opens(self._entry, claim.password, name=name):
             return self._refuse("wrong password")
         return self._finish()
 
@@ -339,13 +370,15 @@ class Exchange:
         return Challenge(proof.final)
 
     def _refuse(self, detail: str) -> Refused:
-        return Refused(Refusal.BAD_CREDENTIALS, "unknown account" if self._entry is None else detail)
+        return refused_guess(self._entry, detail)
 
     def _finish(self, *, noted: bool = True) -> Accepted | Refused:
         """Decide about a client that has shown the right password."""
         entry = self._entry
         if entry is None:
             raise RuntimeError("nothing opens an unknown account")
+        if entry.account.second_factor and self._app_password is None:
+            return Refused(Refusal.APP_PASSWORD_REQUIRED, "the account has a second factor")
         if not self._authenticator.may_act_as(entry, self.authcid or "", self._authzid):
             return Refused(Refusal.BAD_CREDENTIALS, "asks to act as somebody else")
         if entry.account.suspended:
@@ -353,5 +386,18 @@ class Exchange:
         return self._accept(entry.account) if noted else Accepted(entry.account)
 
     def _accept(self, account: Account) -> Accepted:
-        self._authenticator.note_login(account)
-        return Accepted(account)
+        self._authenticator.note_login(account, self._app_password)
+        return Accepted(account, self._app_password)
+
+
+def tried_digest(store: AccountStore, name: str, password: str) -> bytes:
+    """Return what stands for a name and a password tried, the same in all processes."""
+    return hmac.digest(store.tried_key, f"{name}\0{password}".encode(), "sha256")[:16]
+
+
+def refused_guess(entry: Entry | None, detail: str) -> Refused:
+    """Return the refusal of a password, digest or proof that does not open *entry*."""
+    if entry is None:
+        return Refused(Refusal.BAD_CREDENTIALS, "unknown account")
+    renewal = entry.account.renewal
+    return Refused(Refusal.RENEWAL, f"{detail}; {renewal}") if renewal else Refused(Refusal.BAD_CREDENTIALS, detail)

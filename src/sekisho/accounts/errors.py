@@ -5,12 +5,14 @@ Exception
 │   ├── AccountExists        the login, or an address that would be one, is taken
 │   ├── UnknownAccount       no account of that name, or more than one
 │   ├── BadLogin             a login or identity that cannot be one
-│   └── WeakPassword         a password that is too short, too long or too easy
+│   ├── WeakPassword         a password that is too short, too long or too easy
+│   ├── WrongCode            a code of the second factor that does not fit
+│   └── UnknownToken         a one-time token that was never issued, or no longer counts
 ├── HashingBusy              (hasher.py) more password checks wait than are allowed
 └── sekisho.store.StoreError the database or the key file: damaged, full, not readable
 """
 
-__all__ = ["AccountExists", "AccountsError", "BadLogin", "UnknownAccount", "WeakPassword"]
+__all__ = ["AccountExists", "AccountsError", "BadLogin", "UnknownAccount", "UnknownToken", "WeakPassword", "WrongCode"]
 
 
 class AccountsError(Exception):
@@ -31,3 +33,11 @@ class BadLogin(AccountsError):
 
 class WeakPassword(AccountsError):
     """The password cannot be accepted."""
+
+
+class WrongCode(AccountsError):
+    """The code is wrong, out of its time, or was used already."""
+
+
+class UnknownToken(AccountsError):
+    """The one-time token is wrong, was used, replaced, or has expired."""

@@ -55,10 +55,14 @@ class PasswordCheck:
             {name: ScramKeys.decoy(HASHES[name], store.decoy_secret, iterations) for name in HASHES},
         )
 
-    async def opens(self, name: str, entry: Entry | None, password: str, now: float) -> bool:
+    async def opens(
+        self, name: str, entry: Entry | None, password: str, now: float, *, remembered: bool = True
+    ) -> bool:
         """Tell whether *password* (prepared) opens *entry*; never, when that is None.
 
         Args:
+            remembered: take an answer from memory and keep it there. Without, a right password takes as long as a wrong
+                one every time: where the answer must not show.
             name: the one spelling of what was claimed, see `AccountStore.identify`.
             now: seconds of a steady clock.
 
@@ -68,13 +72,13 @@ class PasswordCheck:
         own = Verifiers() if entry is None else entry.verifiers
         number = 0 if entry is None else entry.account.id
         digest = self._recent.digest(number, own.password_hash or "", password)
-        if self._recent.holds(digest, now):
+        if remembered and self._recent.holds(digest, now):
             return True
         by_scram_too = self._store.has_imported or (own.password_hash is None and bool(own.scram))
         claim = (name, digest, () if entry is None else entry.rows, by_scram_too)
         right, renewed_hash = await self._shared(claim, lambda: self._check(entry, own, password, by_scram_too))
         verifier = renewed_hash or own.password_hash
-        if right and verifier is not None:
+        if right and remembered and verifier is not None:
             self._recent.add(self._recent.digest(number, verifier, password), now)
         return right
 

@@ -17,7 +17,7 @@ class AccountsSettings:
     database: Path | None = setting(
         None,
         "SQLite database of the accounts. Unset: accounts.sqlite in the service's directory. The key that seals "
-        "CRAM-MD5 secrets lies beside it.",
+        "CRAM-MD5 secrets and those of authenticator apps lies beside it.",
         example="accounts.sqlite",
     )
     default_domain: str | None = setting(

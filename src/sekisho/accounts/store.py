@@ -102,6 +102,7 @@ class AccountStore:
         self._bare_domain: str | None = None
         self._has_imported = False
         self.decoy_secret = database.secret("decoys")
+        self.tried_key = hmac.digest(self.decoy_secret, b"passwords tried", "sha256")
 
     @classmethod
     def open(
@@ -118,7 +119,7 @@ class AccountStore:
         Open it in each process after the fork, never before.
 
         Args:
-            key: what seals CRAM-MD5 secrets, or the file that holds it; by default ``accounts.key`` beside the
+            key: what seals secrets that are read again, or the file with it; by default ``accounts.key`` beside the
                 database, made when the first secret is sealed.
             now: UTC seconds since the epoch.
             steady: seconds of a steady clock.

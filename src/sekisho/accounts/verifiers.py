@@ -93,7 +93,9 @@ def read_verifier(mechanism: str, text: str) -> str:
 
 
 class Sealer:
-    """Encrypts CRAM-MD5 secrets (AES-256-GCM); each is bound to its account and mechanism.
+    """Encrypts what has to be read again: secrets of CRAM-MD5 and of authenticator apps (AES-256-GCM).
+
+    Each is bound to its account and its purpose.
 
     Args:
         key: the key; or the file that holds it, created (mode 0600, synced) when the first secret is sealed.
@@ -105,25 +107,25 @@ class Sealer:
         self._key = key
         self._cipher: AESGCM | None = None
 
-    def seal(self, account: int, secret: bytes) -> str:
+    def seal(self, account: int, secret: bytes, *, purpose: str = CRAM_MD5) -> str:
         """Return *secret* as it is stored. Call it inside a write transaction: two processes must not make two keys.
 
         Raises:
             StoreError: the key file cannot be read or made.
         """
         nonce = os.urandom(12)
-        sealed = self._ready(create=True).encrypt(nonce, secret, _bound_to(account))
+        sealed = self._ready(create=True).encrypt(nonce, secret, _bound_to(account, purpose))
         return _SEALED + base64.b64encode(nonce + sealed).decode()
 
-    def open(self, account: int, text: str) -> bytes | None:
-        """Return the secret; None when it was sealed for another account, under another key, or is damaged.
+    def open(self, account: int, text: str, *, purpose: str = CRAM_MD5) -> bytes | None:
+        """Return the secret; None when it was sealed for another account or purpose, under another key, or is damaged.
 
         Raises:
             StoreError: the key file cannot be read.
         """
         try:
             octets = base64.b64decode(text.removeprefix(_SEALED), validate=True)
-            return self._ready(create=False).decrypt(octets[:12], octets[12:], _bound_to(account))
+            return self._ready(create=False).decrypt(octets[:12], octets[12:], _bound_to(account, purpose))
         except (InvalidTag, ValueError):
             return None
 
@@ -134,8 +136,8 @@ class Sealer:
         return self._cipher
 
 
-def _bound_to(account: int) -> bytes:
-    return f"{account}\0{CRAM_MD5}".encode()
+def _bound_to(account: int, purpose: str) -> bytes:
+    return f"{account}\0{purpose}".encode()
 
 
 def _read_key(path: Path, create: bool) -> bytes:
@@ -145,10 +147,10 @@ def _read_key(path: Path, create: bool) -> bytes:
             give_to_owner_of_directory(path)
         octets = path.read_bytes()
     except OSError as error:
-        problem = f"the key of the CRAM-MD5 secrets cannot be read: {error.strerror}"
+        problem = f"the key of the sealed secrets cannot be read: {error.strerror}"
         raise StoreError(path, problem) from error
     if len(octets) < 32:
-        raise StoreError(path, "the key of the CRAM-MD5 secrets is damaged: restore it from the backup")
+        raise StoreError(path, "the key of the sealed secrets is damaged: restore it from the backup")
     return octets
 
 

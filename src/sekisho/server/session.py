@@ -77,6 +77,7 @@ class Session:
     """What we know of one client, and what it may do next."""
 
     __slots__ = (
+        "_app_password",
         "_bindings",
         "_content",
         "_exchange",
@@ -108,6 +109,7 @@ class Session:
         self._server = server
         self._services: Services = server.services
         self._submission = server.kind != "mx"
+        self._app_password: int | None = None  # number of the one that the client logged in with
         self._bindings: dict[str, bytes] = {}
         self._exchange: Exchange | None = None
         self._failures: SessionFailures | None = None
@@ -278,15 +280,16 @@ class Session:
             return step.octets
         self._exchange = None
         if isinstance(step, Accepted):
-            return self._authenticated(exchange, step.account)
+            return self._authenticated(exchange, step)
         return await self._not_authenticated(exchange, step)
 
-    def _authenticated(self, exchange: Exchange, account: Account) -> Reply:
-        services = self._services
+    def _authenticated(self, exchange: Exchange, accepted: Accepted) -> Reply:
+        services, account = self._services, accepted.account
         services.auth_guard.succeeded(self.address, exchange.name or account.login, services.now())
         with contextlib.suppress(StoreError):  # a login may have renewed its verifiers
             account = services.accounts.find_login(account.login) or account
         self.account = account
+        self._app_password = accepted.app_password
         self.mechanism = exchange.mechanism
         services.events.emit(
             "auth.accepted",
@@ -297,6 +300,7 @@ class Session:
             mechanism=exchange.mechanism,
             tls=self.tls.version if self.tls is not None else None,
             name=self.other_name,
+            app_password=accepted.app_password,
         )
         return replies.AUTH_OK
 
@@ -317,7 +321,7 @@ class Session:
         guard, name = services.auth_guard, exchange.name
         if refused.kind is Refusal.THROTTLED:
             return guard.refusal
-        if refused.kind is Refusal.BAD_CREDENTIALS and name is not None and self._failures is not None:
+        if refused.kind.is_guess and name is not None and self._failures is not None:
             delay = guard.failed(
                 self.address,
                 name,
@@ -345,7 +349,7 @@ class Session:
             present = self._services.accounts.find_login(account.login)
             if present is None or present.id != account.id or present.suspended:
                 return self._refused(NO_LONGER, event.reverse_path)
-            if not present.has_password_of(account):
+            if not present.has_password_of(account, self._app_password):
                 return self._refused(PASSWORD_CHANGED, event.reverse_path)
             account = self.account = present
             refusal = check_envelope(account, event.reverse_path) or self._services.limits.may_send(

@@ -209,7 +209,11 @@ TLS_REQUIRED = Reply(  # RFC 3207 §4
     "5.7.0",
     ("Must issue a STARTTLS command first: switch on STARTTLS for the outgoing server in your mail program",),
 )
-AUTH_FAILED = Reply(535, "5.7.8", ("User name or password wrong",))  # RFC 4954 §6
+AUTH_FAILED = Reply(  # RFC 4954 §6; the same to everybody, so it names what only some need
+    535,
+    "5.7.8",
+    ("User name or password wrong; with two-step login, mail programs need an app password",),
+)
 ENCRYPTION_REQUIRED = Reply(  # RFC 4954 §6
     538,
     "5.7.11",
