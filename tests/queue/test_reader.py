@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 from pathlib import Path
 
 import pytest
-from tests.queue.spooling import LETTER, START, Clock, Listener, accept, arrival, finish, opened, run, settle
+from tests.queue.spooling import LETTER, START, Clock, Listener, accept, arrival, finish, opened, outcomes, run, settle
 
-from sekisho.queue import Filter, SpoolError, SpoolReader, State
+from sekisho.queue import Destination, Filter, SpoolError, SpoolReader, State
 from sekisho.smtp import Mailbox
 
 
@@ -145,3 +146,30 @@ def test_a_spool_of_another_version_is_not_misread(tmp_path: Path) -> None:
         SpoolReader(tmp_path)
     with pytest.raises(SpoolError, match="newer Sekisho"):
         run(main())
+
+
+def test_what_waits_is_summed_up_by_destination_the_worst_first(tmp_path: Path) -> None:
+    async def main() -> None:
+        clock, listener = Clock(), Listener()
+        async with opened(tmp_path, clock, listener=listener) as queue:
+            await accept(queue, arrival("slow.example", "slow.example", "slow.example"))
+            [message] = await listener.take()
+            for number, reply in enumerate(("451 first", "452 second")):
+                clock.now += 10
+                some = dataclasses.replace(message, recipients=message.recipients[number : number + 1])
+                queue.record(some, outcomes(some, State.DEFERRED, reply=reply, at=clock.now, next_attempt=START + 300))
+                await settle(queue)
+            queue.done_with(message)
+            await accept(queue, arrival("done.example"))
+            finish(queue, (await listener.take())[0])
+            await accept(queue, arrival(*["many.example"] * 5))
+            await settle(queue)
+            with SpoolReader(tmp_path) as reader:
+                first, second, *rest = reader.destinations()
+                assert (first.domain, first.count, first.last_reply) == ("slow.example", 3, "452 second")
+                assert first.recipients[State.DEFERRED] == 2
+                assert second == Destination("many.example", {State.QUEUED: 5}, second.next_attempt, None)
+                assert "done.example" not in [each.domain for each in rest]
+                assert [each.domain for each in reader.destinations(1)] == ["slow.example"]
+
+    run(main())

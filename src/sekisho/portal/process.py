@@ -11,6 +11,7 @@ import gc
 import logging
 import signal
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -116,6 +117,7 @@ class Portal:
         self._seat = seat
         self._secret = secret
         self._running: _Running | None = None
+        self._stopping = threading.Event()
 
     @property
     def drain_timeout(self) -> float:
@@ -152,6 +154,7 @@ class Portal:
             secret=self._secret,
             signer=_signer(configuration),
         )
+        threading.Thread(target=parts.recall.follow, args=(self._stopping,), name="recall", daemon=True).start()
         limit = RateLimit()
         swap = Swap(make_app(parts, limit=limit))
         server = WebServer(swap, _bounds(parts), crowded=lambda: events.emit("portal.crowded"))
@@ -184,6 +187,7 @@ class Portal:
     async def drain(self, seconds: float) -> None:
         """End well: no new connection, answers under way are finished, files are closed."""
         running = self._now()
+        self._stopping.set()
         await running.server.stop(seconds)
         await running.parts.accounts.close()
         running.parts.tries.close()

@@ -8,6 +8,7 @@ from .ids import QueueId, decode, encode
 from .model import (
     Arrival,
     ContentDamaged,
+    Destination,
     Event,
     Filter,
     Listed,
@@ -33,6 +34,7 @@ __all__ = [
     "ContentDamaged",
     "ContentHandle",
     "ContentWriter",
+    "Destination",
     "Event",
     "Filter",
     "Listed",

@@ -14,9 +14,9 @@ from sekisho.smtp import Body, Envelope, Mailbox, Recipient
 
 from .ids import decode, encode
 from .journal import RECIPIENT_BITS, RECIPIENT_MASK
-from .model import STATE_CODES, STATES, Arrival, Event, Filter, Listed, Shown, ShownRecipient, Stats
+from .model import STATE_CODES, STATES, Arrival, Destination, Event, Filter, Listed, Shown, ShownRecipient, Stats
 
-__all__ = ["list_messages", "show_message", "start_after", "total"]
+__all__ = ["destinations", "list_messages", "show_message", "start_after", "total"]
 
 MAILBOXES_LISTED = 5  # of one message in a listing
 RECIPIENTS_SHOWN = 1000  # of one message shown in full
@@ -130,6 +130,26 @@ def total(connection: sqlite3.Connection) -> Stats:
         oldest=oldest,
         next_attempt=min((due for _, _, due in counts if due is not None), default=None),
     )
+
+
+def destinations(connection: sqlite3.Connection) -> dict[str, Destination]:
+    """Sum up what is open by domain. Takes about a second for a million recipients."""
+    replies = {
+        domain: reply
+        for domain, reply, _ in connection.execute(  # SQLite: reply is that of the row with the maximum
+            "SELECT domain, reply, max(changed) FROM recipient WHERE state < 3 AND reply IS NOT NULL GROUP BY domain"
+        )
+    }
+    found: dict[str, Destination] = {}
+    rows = connection.execute(
+        "SELECT domain, state, count(*), min(next_attempt) FROM recipient WHERE state < 3 GROUP BY domain, state"
+    )
+    for domain, state, count, due in rows:
+        known = found.get(domain)
+        states, earliest = ({}, None) if known is None else (known.recipients, known.next_attempt)
+        earliest = min((each for each in (earliest, due) if each is not None), default=None)
+        found[domain] = Destination(domain, {**states, STATES[state]: count}, earliest, replies.get(domain))
+    return found
 
 
 def start_after(after: str | None, spool: int) -> int:

@@ -239,6 +239,21 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
+class Destination:
+    """What waits for one domain: open recipients by state, the earliest *next_attempt*, the latest *last_reply*."""
+
+    domain: str
+    recipients: dict[State, int]
+    next_attempt: float | None
+    last_reply: str | None
+
+    @property
+    def count(self) -> int:
+        """Open recipients altogether."""
+        return sum(self.recipients.values())
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """How much is queued: open messages, their octets, open recipients by state, arrival time of the oldest."""
 

@@ -16,8 +16,8 @@ from types import TracebackType
 from sekisho.store import StoreError, connect, load_migrations, mapped, version_of
 
 from .ids import decode
-from .listing import list_messages, show_message, start_after, total
-from .model import Filter, Listed, Shown, SpoolError, State, Stats
+from .listing import destinations, list_messages, show_message, start_after, total
+from .model import Destination, Filter, Listed, Shown, SpoolError, State, Stats
 from .opening import DATABASE, spool_numbers
 
 __all__ = ["SpoolReader"]
@@ -97,6 +97,17 @@ class SpoolReader:
         """Count what is open in all spools together."""
         return _sum(self.stats_by_spool().values())
 
+    def destinations(self, limit: int = 20) -> tuple[Destination, ...]:
+        """Return the domains that most open recipients wait for, deferred ones first of all."""
+        found: dict[str, Destination] = {}
+        for number, connection in self._connections.items():
+            with _mapped(self._paths[number]):
+                for domain, own in destinations(connection).items():
+                    found[domain] = _together(found[domain], own) if domain in found else own
+        return tuple(
+            sorted(found.values(), key=lambda each: (-each.recipients.get(State.DEFERRED, 0), -each.count, each.domain))
+        )[:limit]
+
     def stats_by_spool(self) -> dict[int, Stats]:
         """Count what is open in each spool."""
         counted = {}
@@ -104,6 +115,14 @@ class SpoolReader:
             with _mapped(self._paths[number]):
                 counted[number] = total(connection)
         return counted
+
+
+def _together(one: Destination, other: Destination) -> Destination:
+    states = dict(one.recipients)
+    for state, number in other.recipients.items():
+        states[state] = states.get(state, 0) + number
+    due = _earlier(one.next_attempt, other.next_attempt)
+    return Destination(one.domain, states, due, one.last_reply or other.last_reply)
 
 
 def _sum(parts: Iterable[Stats]) -> Stats:

@@ -32,8 +32,13 @@ OPERATOR = -2  # the number under which a command's own events are written
 BATCH = 1000  # queue ids in one request
 
 
-def change(settings: Settings, where: Places, verb: str, ids: Sequence[str]) -> dict[str, int]:
+def change(
+    settings: Settings, where: Places, verb: str, ids: Sequence[str], *, by: str | None = None
+) -> dict[str, int]:
     """Carry out *verb* for the messages *ids*; return the changed ones with their number of changed recipients.
+
+    Args:
+        by: the operator's account, for the log, where it is known.
 
     Raises:
         ControlError: an id is none, or neither the service nor this process could get at its spool.
@@ -45,7 +50,9 @@ def change(settings: Settings, where: Places, verb: str, ids: Sequence[str]) -> 
         for start in range(0, len(own), BATCH):
             batch = own[start : start + BATCH]
             changed |= (
-                _ask_worker(workers, verb, spool, batch) if workers else _do_it(settings, where, verb, spool, batch)
+                _ask_worker(workers, verb, spool, batch, by)
+                if workers
+                else _do_it(settings, where, verb, spool, batch, by)
             )
     return changed
 
@@ -60,15 +67,17 @@ def _by_spool(ids: Iterable[str]) -> dict[int, list[str]]:
     return found
 
 
-def _ask_worker(workers: Sequence[Path], verb: str, spool: int, ids: Sequence[str]) -> dict[str, int]:
+def _ask_worker(workers: Sequence[Path], verb: str, spool: int, ids: Sequence[str], by: str | None) -> dict[str, int]:
     for path in workers:
         if spool in ask(path, "ping")["spools"]:
-            answer: dict[str, int] = ask(path, "queue", do=verb, spool=spool, ids=list(ids))
+            answer: dict[str, int] = ask(path, "queue", do=verb, spool=spool, ids=list(ids), by=by)
             return answer
     raise ControlError(f"no running worker has spool {spool}; try again in a moment")
 
 
-def _do_it(settings: Settings, where: Places, verb: str, spool: int, ids: Sequence[str]) -> dict[str, int]:
+def _do_it(
+    settings: Settings, where: Places, verb: str, spool: int, ids: Sequence[str], by: str | None
+) -> dict[str, int]:
     if spool not in spool_numbers(where.queue):
         return {}
 
@@ -86,7 +95,7 @@ def _do_it(settings: Settings, where: Places, verb: str, spool: int, ids: Sequen
     events = EventLog(where.log, settings.log, OPERATOR)
     try:
         changed = asyncio.run(work())
-        report(events, verb, changed)
+        report(events, verb, changed, by)
     finally:
         events.close()
         hand_to_owner(where)
@@ -99,8 +108,8 @@ async def perform(queue: Queue, verb: str, ids: Sequence[str]) -> dict[str, int]
     return {str(queue_id): count for queue_id, count in (await verbs[verb](ids)).items()}
 
 
-def report(events: EventLog, verb: str, changed: Mapping[str, int]) -> None:
-    """Note in the event log what an operator did to each message."""
+def report(events: EventLog, verb: str, changed: Mapping[str, int], by: str | None = None) -> None:
+    """Note in the event log what an operator did to each message, and who, where that is known."""
     for queue_id, count in changed.items():
         if count:
-            events.emit(VERBS[verb], queue_id=queue_id, count=count)
+            events.emit(VERBS[verb], queue_id=queue_id, count=count, by=by)

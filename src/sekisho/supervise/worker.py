@@ -284,14 +284,14 @@ class MailWorker:
         return [queue.number for queue in self._running().queues]
 
     async def _change_queue(self, request: Mapping[str, Any]) -> object:
-        verb, spool, ids = request.get("do"), request.get("spool"), request.get("ids")
+        verb, spool, ids, by = request.get("do"), request.get("spool"), request.get("ids"), request.get("by")
         if verb not in VERBS or not isinstance(ids, list) or not all(isinstance(id_, str) for id_ in ids):
             raise ControlError("not a request about the queue that this version knows")
         parts = self._running()
         for queue in parts.queues:
             if queue.number == spool:
                 done = await perform(queue, str(verb), ids)
-                report(parts.events, str(verb), done)
+                report(parts.events, str(verb), done, by if isinstance(by, str) else None)
                 if verb == "retry":
                     parts.courier.wake()
                 return done

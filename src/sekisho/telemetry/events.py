@@ -100,7 +100,9 @@ EVENTS: Final[dict[str, Row]] = {
     "delivery.expired": Row(Level.NOTICE, "A recipient was given up: the message's lifetime is over."),
     "dsn.queued": Row(Level.INFO, "A delivery status notification was queued to the sender."),
     "dsn.dropped": Row(Level.NOTICE, "A report was due, but nobody may get it: the reverse-path was null."),
-    "queue.held": Row(Level.NOTICE, "An operator put a message on hold."),
+    "queue.held": Row(
+        Level.NOTICE, "An operator put a message on hold; `by` is the account, where it was done in the portal."
+    ),
     "queue.released": Row(Level.NOTICE, "An operator released a held message."),
     "queue.retried": Row(Level.NOTICE, "An operator asked for an attempt at once."),
     "queue.deleted": Row(Level.NOTICE, "An operator deleted a message; nobody is notified."),
@@ -113,6 +115,19 @@ EVENTS: Final[dict[str, Row]] = {
     "service.stopping": Row(Level.NOTICE, "The service takes no more connections and finishes what is under way."),
     "worker.started": Row(Level.INFO, "A mail process was started."),
     "worker.died": Row(Level.WARNING, "A mail process ended; another takes its place."),
+    "portal.login": Row(Level.INFO, "Somebody logged in to the portal."),
+    "portal.login_refused": Row(
+        Level.NOTICE, "A login to the portal failed; `step` tells at what, `reason` why: wrong or throttled."
+    ),
+    "portal.limited": Row(
+        Level.NOTICE, "An address makes more requests than the portal takes; at most one event a minute for each."
+    ),
+    "portal.crowded": Row(
+        Level.WARNING, "The portal closes connections unheard, for it holds as many as it may; at most one a minute."
+    ),
+    "portal.failed": Row(
+        Level.WARNING, "A page could not be made: a mistake of ours, whose traceback is on the service's error output."
+    ),
     "ledger.replaced": Row(Level.WARNING, "The file of limits was damaged: the counts begin anew."),
     "edge.applied": Row(Level.NOTICE, "Rules for port 25 were put into the kernel; with `confirm_within`, on trial."),
     "edge.confirmed": Row(Level.NOTICE, "Rules on trial hold from now on."),

@@ -122,6 +122,7 @@ class Recall:
         self._now = now
         self._days = days
         self._lock = threading.Lock()
+        self._reading = threading.Lock()
         self._counts = Counts()
         self._proven = LineShelf(PROVEN_OCTETS, ENTRIES)
         self._strangers = LineShelf(STRANGER_OCTETS, ENTRIES)
@@ -143,19 +144,20 @@ class Recall:
 
     def refresh(self, octets: int = SLICE) -> bool:
         """Take in what the log has gained, at most about *octets* of it. True: more is waiting. Never raises."""
-        try:
-            lines, more = self._tail.read(octets)
-        except OSError as error:
-            if self._problem is None:
-                log.warning("the event log cannot be read: %s", error)
-            self._problem = str(error)
-            return False
-        self._problem = None
-        with self._lock:
-            for line in lines:
-                self._take(line)
-        self._is_caught_up = self._is_caught_up or not more
-        return more
+        with self._reading:  # two readers would share the lines between them, and mix up their order
+            try:
+                lines, more = self._tail.read(octets)
+            except OSError as error:
+                if self._problem is None:
+                    log.warning("the event log cannot be read: %s", error)
+                self._problem = str(error)
+                return False
+            self._problem = None
+            with self._lock:
+                for line in lines:
+                    self._take(line)
+            self._is_caught_up = self._is_caught_up or not more
+            return more
 
     @property
     def is_caught_up(self) -> bool:
