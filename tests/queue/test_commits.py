@@ -13,6 +13,7 @@ import pytest
 from tests.queue.spooling import LETTER, Clock, Listener, accept, arrival, finish, opened, run, settle
 
 from sekisho.queue import Arrival, Queue, SpoolError, SpoolFull, State
+from sekisho.queue.commits import MOST_TURNS, QUIET_TURNS
 from sekisho.smtp import Envelope, Mailbox, Recipient
 
 LARGE = b"x" * 400_000
@@ -67,12 +68,38 @@ def test_what_becomes_ready_during_a_sync_shares_the_next(tmp_path: Path) -> Non
         async with opened(tmp_path) as queue:
             seen = watch(queue)
             first = [asyncio.ensure_future(accept(queue)) for _ in range(20)]
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
+            while queue._commits._group is None:  # noqa: ASYNC110 a group tells nobody that it began
+                await asyncio.sleep(0)
             second = [asyncio.ensure_future(accept(queue)) for _ in range(30)]
             ids = await asyncio.gather(*first, *second)
             assert len(set(ids)) == 50
             assert seen.count("committed") == 2
+
+    run(main())
+
+
+def test_a_group_waits_a_few_turns_of_the_loop_for_more_and_no_longer(tmp_path: Path) -> None:
+    """Turns without another arrival are few, those with one are bounded: nobody waits for a stream to end."""
+
+    async def turns_until_begun(queue: Queue, at_once: int, later: int) -> int:
+        accepted = [asyncio.ensure_future(accept(queue)) for _ in range(at_once)]
+        await asyncio.sleep(0)
+        turns = 0
+        while queue._commits._group is None:
+            if turns < later:
+                accepted.append(asyncio.ensure_future(accept(queue)))
+            await asyncio.sleep(0)
+            turns += 1
+        await asyncio.gather(*accepted)
+        return turns
+
+    async def main() -> None:
+        async with opened(tmp_path) as queue:
+            assert await turns_until_begun(queue, 1, 0) == 1
+            assert QUIET_TURNS < await turns_until_begun(queue, 2, 3) <= 3 + QUIET_TURNS
+            assert 1 < await turns_until_begun(queue, 1, 0) <= QUIET_TURNS  # the last one had company
+            assert await turns_until_begun(queue, 1, 0) == 1
+            assert await turns_until_begun(queue, 2, 50) <= MOST_TURNS
 
     run(main())
 
