@@ -83,8 +83,11 @@ class ControlServer:
             return {"ok": False, "problem": "internal error; its details are in the service's log"}
 
 
-def ask(path: Path, verb: str, **arguments: object) -> Any:
+def ask(path: Path, verb: str, *, timeout: float = ANSWER_TIMEOUT, **arguments: object) -> Any:
     """Ask the worker behind *path* and return its result.
+
+    Args:
+        timeout: seconds to wait for each part of the answer.
 
     Raises:
         ControlError: nobody answers there, or the worker refused.
@@ -92,7 +95,7 @@ def ask(path: Path, verb: str, **arguments: object) -> Any:
     request = json.dumps({"verb": verb, **arguments}).encode() + b"\n"
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, _short_path(path) as short:
-            connection.settimeout(ANSWER_TIMEOUT)
+            connection.settimeout(timeout)
             connection.connect(short)
             connection.sendall(request)
             with connection.makefile("rb") as stream:
