@@ -81,11 +81,10 @@ async def _switch(request: Request) -> Response:
 
 
 async def _asset(request: Request) -> Response:
-    found = pages.asset(request.path_params["name"])
-    if found is None or found[2] != request.path_params["digest"]:
+    found = pages.asset(request.path_params["name"], request.path_params["digest"])
+    if found is None:
         raise HTTPException(404)
-    kind, octets, _ = found
-    return Response(octets, media_type=kind, headers={"Cache-Control": f"public, max-age={YEAR}, immutable"})
+    return found.answer(request)
 
 
 async def _health(request: Request) -> Response:

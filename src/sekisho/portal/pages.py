@@ -7,7 +7,6 @@ is listed at `page`.
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Mapping
 from importlib import resources
 
@@ -17,14 +16,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sekisho.guide import Both
+from sekisho.guide.render import TEMPLATES, stylesheet
 
 from . import forms, session
+from .compress import Fixed
 from .words import LANGUAGES, word
 
-__all__ = ["asset", "asset_url", "environment", "page"]
+__all__ = ["asset", "asset_url", "environment", "frame_values", "page"]
 
 PRIVATE = "no-store"
 PUBLIC = "public, max-age=300"
+FOREVER = f"public, max-age={365 * 86400}, immutable"
 ASSET_TYPES = {
     "css": "text/css; charset=utf-8",
     "svg": "image/svg+xml",
@@ -47,24 +49,25 @@ def page(
 ) -> Response:
     """Return a page of `templates/`, filled in with *values*.
 
-    Every template also has:
+    Templates extend `frame.html`, and find in `macros.html` what pages are made of. Each also has:
         word(key, **values)   the text in the page's language
         text(both)            a text of the facts or of the operator in that language
         language, other       ``ja`` or ``en``, and the other one
         url(path)             address of a page in that language: ``url("clients.html")`` → ``/ja/clients.html``
         switch                address that shows this page in the other language, and remembers it
-        asset(name)           address of a file in `assets/`
+        asset(name)           address of a file in `assets/`, or of ``style.css``
         csrf()                the hidden field that every form with method="post" needs
         card                  the settings card
         settings              the settings of the portal
         visitor               who asks (`visitor.Visitor`)
         session               the login (`accounts.WebSession`), or None
         path                  this page's path below the language
+        can_report            there is a page on which a person can write to the operator
 
     A page without login may be kept by caches for five minutes; everything else by nobody.
     """
     response = Response(
-        environment().get_template(template).render(_context(request), **values),
+        environment().get_template(template).render(frame_values(request), **values),
         status,
         dict(headers or {}),
         "text/html; charset=utf-8",
@@ -84,7 +87,8 @@ def page(
     return response
 
 
-def _context(request: Request) -> dict[str, object]:
+def frame_values(request: Request) -> dict[str, object]:
+    """Return what every template has, as listed at `page`."""
     parts, language, state = request.app.state.parts, request.state.language, request.state
 
     def csrf() -> Markup:
@@ -96,16 +100,26 @@ def _context(request: Request) -> dict[str, object]:
         "text": lambda both: _say(both, language),
         "language": language,
         "other": other,
-        "url": lambda path: f"/{language}/{path.lstrip('/')}",
+        "url": lambda path: f"/{language}/{_without_index(path.lstrip('/'))}",
         "switch": f"/language/{other}/{state.path}",
         "asset": asset_url,
+        "style": asset_url("style.css"),
         "csrf": csrf,
         "card": parts.card,
         "settings": parts.settings.portal,
         "visitor": state.visitor,
         "session": state.session,
         "path": state.path,
+        "can_report": any(getattr(each, "path", "").endswith("/check/report") for each in request.app.routes),
     }
+
+
+def _without_index(path: str) -> str:
+    """Return the address of a page that a static site calls index.html, with its place on the page."""
+    page, hash_mark, place = path.partition("#")
+    if page == "index.html" or page.endswith("/index.html"):
+        page = page.removesuffix("index.html")
+    return f"{page}{hash_mark}{place}"
 
 
 def _say(both: Both, language: str) -> str:
@@ -116,7 +130,7 @@ def _say(both: Both, language: str) -> str:
 def environment() -> jinja2.Environment:
     """Return the environment of all templates; each is compiled once."""
     return jinja2.Environment(
-        loader=jinja2.PackageLoader("sekisho.portal", "templates"),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader("sekisho.portal", "templates"), TEMPLATES]),
         undefined=jinja2.StrictUndefined,
         autoescape=True,
         trim_blocks=True,
@@ -126,26 +140,30 @@ def environment() -> jinja2.Environment:
 
 
 @functools.cache
-def _assets() -> Mapping[str, tuple[str, bytes, str]]:
-    """Return every file of `assets/`: media type, octets, digest."""
-    found = {}
+def _assets() -> Mapping[str, Fixed]:
+    """Return the style sheet that the guide has too, and every file of `assets/`."""
+    found = {"style.css": Fixed(stylesheet().encode(), ASSET_TYPES["css"], FOREVER)}
     for file in resources.files(__package__).joinpath("assets").iterdir():
         kind = ASSET_TYPES.get(file.name.rpartition(".")[2])
         if kind is not None and file.is_file():
-            octets = file.read_bytes()
-            found[file.name] = kind, octets, hashlib.sha256(octets).hexdigest()[:16]
+            found[file.name] = Fixed(file.read_bytes(), kind, FOREVER)
     return found
 
 
-def asset(name: str) -> tuple[str, bytes, str] | None:
-    """Return media type, octets and digest of a file in `assets/`; None when there is no such file."""
-    return _assets().get(name)
+def asset(name: str, digest: str) -> Fixed | None:
+    """Return an asset as it is sent; None when there is no such file, or no longer this one."""
+    found = _assets().get(name)
+    return found if found is not None and _digest(found) == digest else None
 
 
 def asset_url(name: str) -> str:
-    """Return the address of a file in `assets/`; it changes with the contents, so that caches may keep it forever.
+    """Return the address of an asset; it changes with the contents, so that caches may keep it forever.
 
     Raises:
         KeyError: there is no such file: a mistake of ours.
     """
-    return f"/assets/{_assets()[name][2]}/{name}"
+    return f"/assets/{_digest(_assets()[name])}/{name}"
+
+
+def _digest(asset: Fixed) -> str:
+    return asset.tag.strip('"')

@@ -1,4 +1,7 @@
-"""The portal's words, in both languages: one file for each area of pages, each key beginning with the area's name."""
+"""The portal's words, in both languages: one file for each area of pages, each key beginning with the area's name.
+
+The words of the guide, whose templates stand in the same frame, are known too.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import functools
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
+
+from sekisho.guide.words import words as guide_words
 
 __all__ = ["AREAS", "LANGUAGES", "word", "words"]
 
@@ -25,8 +30,8 @@ def word(key: str, language: str, **values: object) -> str:
 
 @functools.cache
 def words() -> Mapping[str, Mapping[str, str]]:
-    """Return every text by key and language."""
-    found: dict[str, Mapping[str, str]] = {}
+    """Return every text by key and language, those of the guide among them."""
+    found: dict[str, Mapping[str, str]] = dict(guide_words())
     directory = resources.files(__package__).joinpath("words")
     for area in AREAS:
         file = directory.joinpath(f"{area}.toml")

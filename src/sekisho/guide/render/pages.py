@@ -146,7 +146,7 @@ class Pages:
         """Paths of the pages below the language, the feed included."""
         return tuple(self._pages)
 
-    def render(self, path: str, *, person: Audience | None = None, **values: object) -> str:
+    def render(self, path: str, /, *, person: Audience | None = None, **values: object) -> str:
         """Return one page.
 
         Args:

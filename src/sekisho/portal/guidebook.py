@@ -1,0 +1,64 @@
+"""The guide in the portal: each page rendered when it is first asked for, and kept for all who have not logged in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sekisho.guide import Card, Catalog
+from sekisho.guide.render import LANGUAGES, Pages, revisions
+from sekisho.guide.search import Hit, Index, make_index
+
+from .compress import Fixed
+from .pages import environment
+
+__all__ = ["Guidebook"]
+
+CACHE = "no-cache"  # kept, but asked for again: after login the same address shows more
+TYPES = {"html": "text/html; charset=utf-8", "xml": "application/atom+xml; charset=utf-8"}
+PERSONAL = ("visitor", "csrf")  # a page for everybody that asks for one of these fails
+FLOW = "check/"  # the portal has pages of its own for these
+
+
+class Guidebook:
+    """The pages of one card. Bounded by the number of pages there are: nothing that a visitor sends makes one more."""
+
+    def __init__(self, catalog: Catalog, card: Card) -> None:
+        """Raises GuideError when the guide lacks something."""
+        log = revisions()
+        self._catalog = catalog
+        self._card = card
+        self._pages: Mapping[str, Pages] = {
+            language: Pages(catalog, card, language, log=log, templates=environment(), frame="frame.html")
+            for language in LANGUAGES
+        }
+        self._kept: dict[tuple[str, str], Fixed] = {}
+        self._indexes: dict[str, Index] = {}
+
+    def paths(self, language: str) -> tuple[str, ...]:
+        """Return the paths that `has` knows, below the language."""
+        return tuple(path for path in self._pages[language].paths if not path.startswith(FLOW))
+
+    def has(self, language: str, path: str) -> bool:
+        """Tell whether there is such a page."""
+        return path in self._pages[language].paths and not path.startswith(FLOW)
+
+    def fixed(self, language: str, path: str, frame: Mapping[str, Any]) -> Fixed:
+        """Return the page *path* for whoever has not logged in. *frame*: what the frame needs."""
+        kept = self._kept.get((language, path))
+        if kept is None:
+            same = {name: value for name, value in frame.items() if name not in PERSONAL}
+            octets = self._pages[language].render(path, **same).encode()
+            kept = self._kept[language, path] = Fixed(octets, TYPES[path.rpartition(".")[2]], CACHE)
+        return kept
+
+    def personal(self, language: str, path: str, address: str, frame: Mapping[str, Any]) -> str:
+        """Return the page *path* with the values of the person whose address is *address*."""
+        return self._pages[language].render(path, person=self._card.for_person(address), **frame)
+
+    def search(self, language: str, query: str) -> tuple[Hit, ...]:
+        """Return what fits *query* best."""
+        index = self._indexes.get(language)
+        if index is None:
+            index = self._indexes[language] = make_index(self._catalog, self._card, language)
+        return index.search(query)
