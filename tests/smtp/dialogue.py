@@ -27,9 +27,7 @@ from sekisho.smtp import (
     Wrong,
     replies,
 )
-from sekisho.smtp.server import run_compiled, run_in_python
-
-RUNS = [run for run in (run_in_python, run_compiled) if run is not None]
+from sekisho.smtp.server import pump, run_in_python, take_in_python
 
 OPEN = ServerProfile(
     hostname="mx.example.jp",
@@ -46,6 +44,10 @@ BEFORE_TLS = replace(OPEN, offer_starttls=True, require_tls=True, require_auth=T
 
 Answer = Callable[[Event], Reply | bytes]
 Run = Callable[[ServerConnection, bytes, Callable[[Event], object]], object]
+Take = Callable[[ServerConnection], bytes]
+WAYS: list[tuple[Run, Take]] = [(run_in_python, take_in_python)]
+if pump is not None:
+    WAYS.append((pump.run, pump.take))
 
 _YES: dict[type[Event], Reply] = {
     Hello: replies.HELLO,
@@ -110,14 +112,19 @@ def converse(
     if eof:
         transcript.core.receive_eof()
         go_on(transcript, [b""], noted)
-    for run in RUNS:
-        other = _run_through(run, pieces, ServerConnection(profile, tls=tls), answers, eof)
+    for run, take in WAYS:
+        other = _run_through(run, take, pieces, ServerConnection(profile, tls=tls), answers, eof)
         assert other.summary() == transcript.summary(), run
     return transcript
 
 
 def _run_through(
-    run: Run, pieces: Sequence[bytes], core: ServerConnection, answers: Sequence[Reply | bytes], eof: bool
+    run: Run,
+    take_output: Take,
+    pieces: Sequence[bytes],
+    core: ServerConnection,
+    answers: Sequence[Reply | bytes],
+    eof: bool,
 ) -> Transcript:
     transcript, content, following = Transcript(core), bytearray(), iter(answers)
 
@@ -142,7 +149,7 @@ def _run_through(
             assert isinstance(challenge, bytes)
             core.challenge(challenge)
             octets = b""
-        transcript.sent += core.data_to_send()
+        transcript.sent += take_output(core)
 
     for piece in pieces:
         take(piece)

@@ -27,12 +27,12 @@ class Kernel:
 
     Fields:
         pump: makes the compiled form of `sekisho.smtp.server.run_dialogue`.
-        split_header: octets and the most fields allowed, to fields, their ends, and the end of them all.
+        split_header: octets and the most fields allowed, to fields, their names and ends, and the end of them all.
         render_event: start, fields, end and the longest text allowed, to one line of the event log.
     """
 
     pump: type[Pump]
-    split_header: Callable[[bytes, int], tuple[list[tuple[str, bytes]], list[int], int] | None]
+    split_header: Callable[[bytes, int], tuple[list[tuple[str, bytes]], list[str], list[int], int] | None]
     render_event: Callable[[str, dict[str, object], str, int], bytes | None]
 
 

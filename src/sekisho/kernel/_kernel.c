@@ -28,16 +28,17 @@
 
 /* ---------------------------------------------------------------- types and slots */
 
-enum type { CONNECTION, LINES, TERMS, PROFILE, READER, REPLY, MAILBOX, MAIL, RCPT, DATA, CHUNK, END, TYPES };
+enum type { CONNECTION, LINES, TERMS, PROFILE, READER, REPLY, MAILBOX, HELLO, MAIL, RCPT, DATA, CHUNK, END, TYPES };
 
 enum slot {
     STATE, INPUT, TERMS_OF, ASKED, EVENTS, OUTPUT, CONTENT_OF, WITHHOLDING, FLOODED, FRUITLESS, AT_EOF,
     OCTETS, AT, SWALLOWED,
     PROFILE_OF, TLS_ON, EXTENDED, AUTHENTICATED, TRANSACTIONS, UTF8_NOW, RECIPIENTS_NOW,
-    MAX_CONTENT, MAX_RECIPIENTS, MAX_TRANSACTIONS, REQUIRE_TLS, REQUIRE_AUTH,
+    EHLO_ANSWER, EHLO_ANSWER_OVER_TLS, MAX_CONTENT, MAX_RECIPIENTS, MAX_TRANSACTIONS, REQUIRE_TLS, REQUIRE_AUTH,
     HELD, SKIPPED, ENDED, SEEN, IMPURE, MAX_SEEN,
     CODE, WIRE,
     LOCAL_PART, DOMAIN,
+    NAME, IS_EXTENDED,
     REVERSE_PATH, SIZE, BODY, SMTPUTF8, RET, ENVID, AUTH,
     MAILBOX_OF, NOTIFY, ORCPT,
     CHUNKED, CHUNK_OCTETS, REFUSAL,
@@ -53,6 +54,7 @@ static const struct { enum type type; const char *name; } slots[SLOTS] = {
     [PROFILE_OF] = {TERMS, "profile"}, [TLS_ON] = {TERMS, "tls"}, [EXTENDED] = {TERMS, "extended"},
     [AUTHENTICATED] = {TERMS, "authenticated"}, [TRANSACTIONS] = {TERMS, "transactions"},
     [UTF8_NOW] = {TERMS, "smtputf8"}, [RECIPIENTS_NOW] = {TERMS, "recipients"},
+    [EHLO_ANSWER] = {PROFILE, "ehlo_answer"}, [EHLO_ANSWER_OVER_TLS] = {PROFILE, "ehlo_answer_over_tls"},
     [MAX_CONTENT] = {PROFILE, "max_content_octets"}, [MAX_RECIPIENTS] = {PROFILE, "max_recipients"},
     [MAX_TRANSACTIONS] = {PROFILE, "max_transactions"}, [REQUIRE_TLS] = {PROFILE, "require_tls"},
     [REQUIRE_AUTH] = {PROFILE, "require_auth"},
@@ -60,13 +62,14 @@ static const struct { enum type type; const char *name; } slots[SLOTS] = {
     [SEEN] = {READER, "octets"}, [IMPURE] = {READER, "_impure"}, [MAX_SEEN] = {READER, "_max_octets"},
     [CODE] = {REPLY, "code"}, [WIRE] = {REPLY, "wire"},
     [LOCAL_PART] = {MAILBOX, "local_part"}, [DOMAIN] = {MAILBOX, "domain"},
+    [NAME] = {HELLO, "name"}, [IS_EXTENDED] = {HELLO, "extended"},
     [REVERSE_PATH] = {MAIL, "reverse_path"}, [SIZE] = {MAIL, "declared_size"}, [BODY] = {MAIL, "body"},
     [SMTPUTF8] = {MAIL, "smtputf8"}, [RET] = {MAIL, "ret"}, [ENVID] = {MAIL, "envid"}, [AUTH] = {MAIL, "auth"},
     [MAILBOX_OF] = {RCPT, "mailbox"}, [NOTIFY] = {RCPT, "notify"}, [ORCPT] = {RCPT, "orcpt"},
     [CHUNKED] = {DATA, "chunked"}, [CHUNK_OCTETS] = {CHUNK, "octets"}, [REFUSAL] = {END, "refusal"},
 };
 
-enum state { READY, SENDER, RECIPIENTS, CONTENT, TLS, CLOSED, STATES };
+enum state { CONNECTED, READY, SENDER, RECIPIENTS, CONTENT, TLS, CLOSED, STATES };
 
 typedef struct {
     PyObject_HEAD
@@ -74,7 +77,8 @@ typedef struct {
     Py_ssize_t offset[SLOTS];
     PyObject *states[STATES];
     PyObject *sevenbit;
-    PyObject *too_much; /* the reply that closes a connection with endless content */
+    PyObject *too_much, *bye; /* replies: to endless content, to QUIT */
+    long long max_fruitless;
 } Pump;
 
 static PyObject *empty, *zero, *close_name, *close_with_name, *read_on_name, *receive_name, *refusal_name, *reply_name,
@@ -425,6 +429,39 @@ static int read_rcpt(const Pump *pump, PyObject *terms, PyObject *profile, const
     return made != NULL ? 1 : at == size ? -1 : 0;
 }
 
+static int read_hello(const Pump *pump, PyObject *core, const unsigned char *line, Py_ssize_t size, PyObject **event)
+{
+    long long fruitless = number(get(pump, core, FRUITLESS));
+    if (size < 1 || size > 255 || fruitless < 0 || fruitless >= pump->max_fruitless)
+        return 0;
+    for (Py_ssize_t i = 0; i < size; i++)
+        if (line[i] <= ' ' || line[i] > '~')
+            return 0;
+    PyObject *name = ascii(line, size, 0), *made = name != NULL ? new_object(pump, HELLO) : NULL;
+    if (made != NULL) {
+        put(pump, made, NAME, name);
+        put(pump, made, IS_EXTENDED, Py_True);
+        if (put_number(pump, core, FRUITLESS, fruitless + 1) < 0)
+            Py_CLEAR(made);
+    }
+    Py_XDECREF(name);
+    *event = made;
+    return made == NULL ? -1 : 1;
+}
+
+/* Answer QUIT, with no event. */
+static int read_quit(const Pump *pump, PyObject *core)
+{
+    PyObject *output = get(pump, core, OUTPUT), *wire = get(pump, pump->bye, WIRE);
+    if (output == NULL || !PyList_CheckExact(output) || wire == NULL)
+        return 0;
+    if (PyList_Append(output, wire) < 0)
+        return -1;
+    PyObject *closed = PyObject_CallMethodNoArgs(core, close_name);
+    Py_XDECREF(closed);
+    return closed == NULL ? -1 : 2;
+}
+
 static int read_data(const Pump *pump, PyObject **event)
 {
     *event = new_object(pump, DATA);
@@ -434,7 +471,7 @@ static int read_data(const Pump *pump, PyObject **event)
     return 1;
 }
 
-/* Read a plain command in the state that it belongs to. */
+/* Read a plain command in the state that it belongs to. 3: nothing was received; 2: it was answered, with no event. */
 static int read_command(const Pump *pump, PyObject *core, PyObject *state, PyObject **event)
 {
     PyObject *lines = get(pump, core, INPUT), *terms = get(pump, core, TERMS_OF);
@@ -445,26 +482,29 @@ static int read_command(const Pump *pump, PyObject *core, PyObject *state, PyObj
     if (!is(pump, profile, PROFILE) || octets == NULL || !PyBytes_CheckExact(octets) || at < 0 ||
         number(get(pump, lines, SWALLOWED)) != 0)
         return 0;
-    if (get(pump, profile, REQUIRE_TLS) != Py_False && get(pump, terms, TLS_ON) != Py_True)
-        return 0;
     Py_ssize_t left = PyBytes_GET_SIZE(octets) - at;
     if (left <= 0)
-        return 0;
+        return get(pump, core, AT_EOF) == Py_False ? 3 : 0;
     const unsigned char *line = (const unsigned char *)PyBytes_AS_STRING(octets) + at;
     const unsigned char *newline = memchr(line, '\n', left < 512 ? left : 512);
     if (newline == NULL || newline == line || newline[-1] != '\r')
         return 0;
     Py_ssize_t size = newline - 1 - line;
-    int found = 0;
-    if (state == pump->states[READY]) {
-        if (begins(line, size, "MAIL FROM:"))
+    int may_send = get(pump, profile, REQUIRE_TLS) == Py_False || get(pump, terms, TLS_ON) == Py_True;
+    int connected = state == pump->states[CONNECTED], found = 0;
+    if (connected || state == pump->states[READY]) {
+        if (begins(line, size, "EHLO "))
+            found = read_hello(pump, core, line + 5, size - 5, event);
+        else if (size == 4 && begins(line, size, "QUIT"))
+            found = read_quit(pump, core);
+        else if (!connected && may_send && begins(line, size, "MAIL FROM:"))
             found = read_mail(pump, terms, profile, line + 10, size - 10, event);
-    } else if (begins(line, size, "RCPT TO:")) {
+    } else if (may_send && begins(line, size, "RCPT TO:")) {
         found = read_rcpt(pump, terms, profile, line + 8, size - 8, event);
-    } else if (state == pump->states[RECIPIENTS] && size == 4 && begins(line, size, "DATA")) {
+    } else if (may_send && state == pump->states[RECIPIENTS] && size == 4 && begins(line, size, "DATA")) {
         found = read_data(pump, event);
     }
-    if (found > 0) {
+    if (found == 1) {
         if (put_number(pump, lines, AT, at + size + 2) < 0) {
             Py_CLEAR(*event);
             return -1;
@@ -575,11 +615,13 @@ static int next_event(const Pump *pump, PyObject *core, PyObject **event)
                 return found;
             if (found == 0)
                 continue;
-        } else if (state == pump->states[READY] || state == pump->states[SENDER] ||
-                   state == pump->states[RECIPIENTS]) {
+        } else if (state == pump->states[CONNECTED] || state == pump->states[READY] ||
+                   state == pump->states[SENDER] || state == pump->states[RECIPIENTS]) {
             found = read_command(pump, core, state, event);
-            if (found)
+            if (found == 1 || found < 0)
                 return found;
+            if (found)
+                return 0;
         }
         PyObject *read = PyObject_CallMethodNoArgs(core, read_on_name);
         if (read == NULL)
@@ -612,7 +654,16 @@ static int answer_plain(const Pump *pump, PyObject *core, PyObject *reply)
         return 0;
     enum state next;
     int positive = code >= 200 && code < 300;
-    if (is(pump, asked, MAIL) && positive) {
+    if (is(pump, asked, HELLO) && positive && get(pump, asked, IS_EXTENDED) == Py_True) {
+        PyObject *profile = get(pump, terms, PROFILE_OF);
+        if (!is(pump, profile, PROFILE))
+            return 0;
+        wire = get(pump, profile, get(pump, terms, TLS_ON) == Py_True ? EHLO_ANSWER_OVER_TLS : EHLO_ANSWER);
+        if (wire == NULL)
+            return 0;
+        put(pump, terms, EXTENDED, Py_True);
+        next = READY;
+    } else if (is(pump, asked, MAIL) && positive) {
         long long done = number(get(pump, terms, TRANSACTIONS));
         if (done < 0 || put_number(pump, terms, TRANSACTIONS, done + 1) < 0)
             return done < 0 ? 0 : -1;
@@ -710,6 +761,37 @@ static PyObject *Pump_run(PyObject *self, PyObject *const *arguments, Py_ssize_t
     }
 }
 
+PyDoc_STRVAR(take_doc, "take(core)\n--\n\nSee sekisho.smtp.ServerConnection.data_to_send.");
+
+static PyObject *Pump_take(PyObject *self, PyObject *core)
+{
+    const Pump *pump = (const Pump *)self;
+    PyObject *output = is(pump, core, CONNECTION) ? get(pump, core, OUTPUT) : NULL;
+    if (output == NULL || !PyList_CheckExact(output)) {
+        PyErr_SetString(PyExc_TypeError, "take takes a core");
+        return NULL;
+    }
+    Py_ssize_t count = PyList_GET_SIZE(output), size = 0;
+    if (count == 0)
+        return Py_NewRef(empty);
+    PyObject *octets = count == 1 ? Py_NewRef(PyList_GET_ITEM(output, 0)) : NULL;
+    if (count > 1) {
+        for (Py_ssize_t i = 0; i < count; i++)
+            size += PyBytes_Size(PyList_GET_ITEM(output, i));
+        if (PyErr_Occurred() || (octets = PyBytes_FromStringAndSize(NULL, size)) == NULL)
+            return NULL;
+        char *out = PyBytes_AS_STRING(octets);
+        for (Py_ssize_t i = 0; i < count; i++) {
+            PyObject *part = PyList_GET_ITEM(output, i);
+            memcpy(out, PyBytes_AS_STRING(part), PyBytes_GET_SIZE(part));
+            out += PyBytes_GET_SIZE(part);
+        }
+    }
+    if (PyList_SetSlice(output, 0, count, NULL) < 0)
+        Py_CLEAR(octets);
+    return octets;
+}
+
 PyDoc_STRVAR(feed_doc, "feed(reader, octets)\n--\n\nSee sekisho.smtp.data.DotReader.feed.");
 
 static PyObject *Pump_feed(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
@@ -727,9 +809,10 @@ static PyObject *Pump_feed(PyObject *self, PyObject *const *arguments, Py_ssize_
 static PyObject *Pump_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
     PyObject *classes_given, *states;
-    PyObject *sevenbit, *too_much;
-    if (!PyArg_ParseTuple(arguments, "O!O!OO:Pump", &PyTuple_Type, &classes_given, &PyTuple_Type, &states, &sevenbit,
-                          &too_much))
+    PyObject *sevenbit, *too_much, *bye;
+    long long max_fruitless;
+    if (!PyArg_ParseTuple(arguments, "O!O!OOOL:Pump", &PyTuple_Type, &classes_given, &PyTuple_Type, &states, &sevenbit,
+                          &too_much, &bye, &max_fruitless))
         return NULL;
     if (PyTuple_GET_SIZE(classes_given) != TYPES || PyTuple_GET_SIZE(states) != STATES) {
         PyErr_SetString(PyExc_TypeError, "Pump knows other classes or states");
@@ -765,6 +848,12 @@ static PyObject *Pump_new(PyTypeObject *type, PyObject *arguments, PyObject *key
         pump->states[i] = Py_NewRef(PyTuple_GET_ITEM(states, i));
     pump->sevenbit = Py_NewRef(sevenbit);
     pump->too_much = Py_NewRef(too_much);
+    pump->bye = Py_NewRef(bye);
+    pump->max_fruitless = max_fruitless;
+    if (!is(pump, bye, REPLY)) {
+        PyErr_SetString(PyExc_TypeError, "Pump takes replies");
+        goto failed;
+    }
     return (PyObject *)pump;
 failed:
     Py_DECREF(pump);
@@ -781,12 +870,14 @@ static void Pump_dealloc(PyObject *self)
         Py_XDECREF(pump->states[i]);
     Py_XDECREF(pump->sevenbit);
     Py_XDECREF(pump->too_much);
+    Py_XDECREF(pump->bye);
     type->tp_free(self);
     Py_DECREF(type);
 }
 
 static PyMethodDef pump_methods[] = {
     {"run", (PyCFunction)(void (*)(void))Pump_run, METH_FASTCALL, run_doc},
+    {"take", Pump_take, METH_O, take_doc},
     {"feed", (PyCFunction)(void (*)(void))Pump_feed, METH_FASTCALL, feed_doc},
     {NULL, NULL, 0, NULL},
 };
@@ -799,7 +890,7 @@ static PyType_Spec pump_spec = {"sekisho.kernel._kernel.Pump", sizeof(Pump), 0, 
 /* ---------------------------------------------------------------- the header */
 
 PyDoc_STRVAR(split_doc, "split_header(octets, max_fields)\n--\n\n"
-                        "Return the fields, where each ends, and where all end; None when a line is no field or there "
+                        "Return the fields, their names, where each ends, and where all end; None when a line is no field or there "
                         "are too many.");
 
 static PyObject *split_header(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
@@ -813,8 +904,8 @@ static PyObject *split_header(PyObject *module, PyObject *const *arguments, Py_s
         return NULL;
     const unsigned char *octets = (const unsigned char *)PyBytes_AS_STRING(arguments[0]);
     Py_ssize_t size = PyBytes_GET_SIZE(arguments[0]), at = 0;
-    PyObject *fields = PyList_New(0), *ends = PyList_New(0);
-    if (fields == NULL || ends == NULL)
+    PyObject *fields = PyList_New(0), *names = PyList_New(0), *ends = PyList_New(0);
+    if (fields == NULL || names == NULL || ends == NULL)
         goto failed;
     while (at < size && !(size - at >= 2 && octets[at] == '\r' && octets[at + 1] == '\n')) {
         Py_ssize_t name = at;
@@ -843,7 +934,8 @@ static PyObject *split_header(PyObject *module, PyObject *const *arguments, Py_s
         PyObject *text = PyBytes_FromStringAndSize((const char *)octets + value, value_end - value);
         if (key != NULL && text != NULL)
             pair = PyTuple_Pack(2, key, text);
-        int failed = pair == NULL || end == NULL || PyList_Append(fields, pair) < 0 || PyList_Append(ends, end) < 0;
+        int failed = pair == NULL || end == NULL || PyList_Append(fields, pair) < 0 ||
+                     PyList_Append(names, key) < 0 || PyList_Append(ends, end) < 0;
         Py_XDECREF(pair);
         Py_XDECREF(end);
         Py_XDECREF(key);
@@ -853,13 +945,15 @@ static PyObject *split_header(PyObject *module, PyObject *const *arguments, Py_s
         if (PyList_GET_SIZE(ends) > most)
             goto declined;
     }
-    return Py_BuildValue("NNn", fields, ends, at);
+    return Py_BuildValue("NNNn", fields, names, ends, at);
 declined:
     Py_DECREF(fields);
+    Py_DECREF(names);
     Py_DECREF(ends);
     Py_RETURN_NONE;
 failed:
     Py_XDECREF(fields);
+    Py_XDECREF(names);
     Py_XDECREF(ends);
     return NULL;
 }

@@ -47,13 +47,15 @@ class Header:
 
     Fields:
         fields: pairs of lower-case name and value; the value is what stood behind the colon, folds and all.
+        names: the names alone.
         end: octets of the header in the content, the blank line included where there is one.
     """
 
-    __slots__ = ("_block", "_ends", "end", "fields")
+    __slots__ = ("_block", "_ends", "end", "fields", "names")
 
-    def __init__(self, block: bytes, fields: list[tuple[str, bytes]], ends: list[int]) -> None:
+    def __init__(self, block: bytes, fields: list[tuple[str, bytes]], names: list[str], ends: list[int]) -> None:
         self.fields = fields
+        self.names = names
         self.end = len(block)
         self._block = block
         self._ends = ends
@@ -71,10 +73,10 @@ class Header:
                 one reader skips and another takes for the end of the header would let two see different authors.
         """
         split = _split_compiled(octets, MAX_FIELDS) if _split_compiled is not None else None
-        fields, ends, at = split or split_fields(octets)
+        fields, names, ends, at = split or split_fields(octets)
         if at > MAX_HEADER_OCTETS or (at == len(octets) and at >= MAX_HEADER_OCTETS):
             raise FieldError(f"the header is bigger than {MAX_HEADER_OCTETS} octets")
-        return cls(octets[: at + 2], fields, ends)
+        return cls(octets[: at + 2], fields, names, ends)
 
     def get_all(self, name: str) -> list[bytes]:
         """Return the value of each field called *name*, in order; the case of *name* does not matter."""
@@ -95,8 +97,8 @@ class Header:
 _split_compiled = compiled.split_header if compiled is not None else None
 
 
-def split_fields(octets: bytes) -> tuple[list[tuple[str, bytes]], list[int], int]:
-    """Return the fields at the front of *octets*, where each ends, and where all end.
+def split_fields(octets: bytes) -> tuple[list[tuple[str, bytes]], list[str], list[int], int]:
+    """Return the fields at the front of *octets*, their names, where each ends, and where all end.
 
     Raises:
         FieldError: a line is no field, or there are too many.
@@ -116,7 +118,7 @@ def split_fields(octets: bytes) -> tuple[list[tuple[str, bytes]], list[int], int
         ends.append(at)
         if len(ends) > MAX_FIELDS:
             raise FieldError(f"the header has more than {MAX_FIELDS} fields")
-    return fields, ends, at
+    return fields, [name for name, _ in fields], ends, at
 
 
 def parse_mailboxes(raw: bytes) -> list[Mailbox]:

@@ -20,10 +20,10 @@ def fixup(header: Header, *, now: float, hostname: str, message_id_token: str) -
         now: seconds since 1970, UTC.
         message_id_token: unique text for the left side of a Message-ID: letters, digits, dots, hyphens.
     """
-    present = {name for name, _ in header.fields}
+    present = header.names
     missing = b""
     if "date" not in present:
         missing += f"Date: {date_time(now)}\r\n".encode("ascii")
     if "message-id" not in present:
         missing += f"Message-ID: <{message_id_token}@{hostname}>\r\n".encode("ascii")
-    return missing, DROPPED & present
+    return missing, DROPPED.intersection(present)

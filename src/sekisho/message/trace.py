@@ -58,17 +58,25 @@ def received(
         tls: protocol version and cipher.
         recipients: all of the message; with more than one, none is told (RFC 5321 §4.4, §7.6).
     """
+    told = ""
+    if len(recipients) == 1 and (recipients[0].is_ascii or protocol.startswith("UTF8")):
+        told = f"\r\n\tfor <{recipients[0]}>"
+    origin = _origin(helo, client_address, tls, hostname, software, protocol)
+    return f"{origin} id {queue_id}{told};\r\n\t{date_time(now)}\r\n".encode()
+
+
+@lru_cache(maxsize=1024)
+def _origin(
+    helo: str, client_address: str | None, tls: tuple[str, str] | None, hostname: str, software: str, protocol: str
+) -> str:
+    """The part that stays the same as long as a client does."""
     parts = [f"Received: from {_host(helo, client_address is not None)}"]
     if client_address is not None:
         parts.append(f" ([{'IPv6:' if ':' in client_address else ''}{client_address}])")
     if tls is not None:
         version, cipher = (_NOT_IN_COMMENT.sub("", word) for word in tls)
         parts.append(f"\r\n\t(using {version} with cipher {cipher})")
-    parts.append(f"\r\n\tby {hostname} ({software}) with {protocol} id {queue_id}")
-    if len(recipients) == 1 and (recipients[0].is_ascii or protocol.startswith("UTF8")):
-        parts.append(f"\r\n\tfor <{recipients[0]}>")
-    parts.append(f";\r\n\t{date_time(now)}\r\n")
-    return "".join(parts).encode()
+    return "".join([*parts, f"\r\n\tby {hostname} ({software}) with {protocol}"])
 
 
 def _host(helo: str, address_may_be_told: bool) -> str:

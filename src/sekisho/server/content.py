@@ -21,7 +21,7 @@ MAX_AGENT = 100  # characters of a client program's name
 MAX_HOPS = 100  # Received fields; more means that the message goes in circles (RFC 5321 §6.3: at least 100)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Handling:
     """How one message came, and therefore how its header is treated.
 
@@ -67,8 +67,7 @@ def dress(content: ContentWriter, handling: Handling, recipients: Sequence[Recip
         refusal = check_from(handling.account, header, null_reverse_path=handling.null_reverse_path)
         if refusal is not None:
             return refusal
-    hops = sum(name == "received" for name, _ in header.fields)
-    if hops > MAX_HOPS:
+    if header.names.count("received") > MAX_HOPS:
         return replies.ROUTING_LOOP
     on_top = _trace(handling, recipients)
     if handling.repair:

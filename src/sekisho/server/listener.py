@@ -12,7 +12,7 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from sekisho.net.tls import ServerTls, TlsError, TlsFailure, TlsPipe, is_client_hello
-from sekisho.smtp import Reply, ServerConnection, replies, run_dialogue
+from sekisho.smtp import Reply, ServerConnection, replies, run_dialogue, take_output
 
 from .session import Pending, Session
 
@@ -141,31 +141,26 @@ class Conversation(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take octets from the socket."""
         try:
-            self._take(data)
+            pipe = self._pipe
+            if pipe is not None:
+                data = self._take_in_tls(pipe, data)
+                if not data:
+                    return
+            elif not self._greeted:
+                self._before_greeting(data)
+                return
+            smtp, session = self._smtp, self._session
+            if smtp is None or session is None:
+                return
+            if session.hello is None and pipe is None and is_client_hello(data):
+                self._met_tls_too_late()
+            elif self._waiting or self._paused:
+                smtp.receive_data(data)
+                self._pause_reading()
+            elif not self._run(smtp, session, data) and smtp.in_content:
+                self._touch()  # a command counts when it is complete: its octets, one by one, buy no time
         except Exception:
             self._fail()
-
-    def _take(self, data: bytes) -> None:
-        pipe = self._pipe
-        if pipe is not None:
-            data = self._take_in_tls(pipe, data)
-            if not data:
-                return
-        elif not self._greeted:
-            self._before_greeting(data)
-            return
-        smtp, session = self._smtp, self._session
-        if smtp is None or session is None:
-            return
-        if session.hello is None and pipe is None and is_client_hello(data):
-            self._met_tls_too_late()
-        elif self._waiting or self._paused:
-            smtp.receive_data(data)
-            self._pause_reading()
-        else:
-            self._run(smtp, session, data)
-            if smtp.in_content:  # a command counts when it is complete: its octets, one by one, buy no time
-                self._touch()
 
     def _take_in_tls(self, pipe: TlsPipe, data: bytes) -> bytes:
         """Return what the client said inside TLS; nothing when TLS itself had to be seen to."""
@@ -192,7 +187,7 @@ class Conversation(asyncio.Protocol):
             self._early = None
             self._server.met_tls_first(self.address)
             self._start_tls()
-            self._take(early)
+            self.data_received(early)
         elif len(early) > BUFFERED:
             self._abandon(replies.TOO_MUCH_TOO_EARLY)
 
@@ -259,8 +254,8 @@ class Conversation(asyncio.Protocol):
 
     # ------------------------------------------------------------------ the dialogue
 
-    def _run(self, smtp: ServerConnection, session: Session, data: bytes = b"") -> None:
-        """Answer everything that can be answered now, then write all replies at once."""
+    def _run(self, smtp: ServerConnection, session: Session, data: bytes = b"") -> bool:
+        """Answer everything that can be answered now, then write all replies at once; tell whether there are any."""
         while (pending := run_dialogue(smtp, data, session.decide)) is not None:
             self._wait_for(cast("Pending", pending))
             if self._waiting:
@@ -268,8 +263,8 @@ class Conversation(asyncio.Protocol):
             data = b""
         if session.starting_tls:
             self._upgrade(session)
-        else:
-            self._flush()
+            return True
+        return self._flush()
 
     def _wait_for(self, pending: Pending) -> None:
         future = pending.future
@@ -325,20 +320,21 @@ class Conversation(asyncio.Protocol):
 
     # ------------------------------------------------------------------ output
 
-    def _flush(self) -> None:
+    def _flush(self) -> bool:
         smtp, transport = self._smtp, self._transport
         if smtp is None or transport is None:
-            return
-        octets = smtp.data_to_send()
-        pipe = self._pipe
+            return False
+        octets = take_output(smtp)
         if octets:
             self._touch()
+            pipe = self._pipe
             if pipe is not None:
                 pipe.send(octets)
                 octets = pipe.outgoing()
             transport.write(octets)
         if smtp.closed:
             self._close()
+        return octets != b""
 
     def _close(self) -> None:
         transport = self._transport

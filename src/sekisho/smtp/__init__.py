@@ -24,7 +24,7 @@ from .events import (
 from .extensions import ServerProfile
 from .failures import DeliveryFailure, PermanentFailure, RemoteProtocolError, TemporaryFailure
 from .replies import Reply
-from .server import ServerConnection, run_dialogue
+from .server import ServerConnection, run_dialogue, take_output
 
 __all__ = [
     "AddressError",
@@ -54,5 +54,6 @@ __all__ = [
     "is_domain",
     "replies",
     "run_dialogue",
+    "take_output",
     "to_a_labels",
 ]

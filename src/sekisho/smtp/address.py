@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 MAX_ADDRESS_OCTETS = 254  # RFC 5321 §4.5.3.1.3: a path has 256 octets with its angle brackets
@@ -51,10 +52,7 @@ class Mailbox:
     domain: str
 
     def __str__(self) -> str:
-        local_part = self.local_part
-        if _DOTTED_ATOMS.fullmatch(local_part) is None and not _is_utf8_dotted_atoms(local_part):
-            escaped = local_part.replace("\\", "\\\\").replace('"', '\\"')
-            local_part = f'"{escaped}"'
+        local_part = _spell(self.local_part)
         return f"{local_part}@{self.domain}" if self.domain else local_part
 
     @property
@@ -83,6 +81,15 @@ class Mailbox:
             if len(domain) <= MAX_DOMAIN_OCTETS:
                 return cls(local_part, domain.lower())
         return _parse_uncommon(text, utf8)
+
+
+@lru_cache(maxsize=1024)
+def _spell(local_part: str) -> str:
+    """Return *local_part* with the quotes that it needs."""
+    if _DOTTED_ATOMS.fullmatch(local_part) is not None or _is_utf8_dotted_atoms(local_part):
+        return local_part
+    escaped = local_part.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def is_domain(text: str) -> bool:

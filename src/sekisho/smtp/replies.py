@@ -76,6 +76,17 @@ class Reply:
         return self.code >= 500
 
     @classmethod
+    def of_our_own(cls, code: int, status: str, line: str) -> Reply:
+        """Build a reply of one short line of printable ASCII that this program has composed; nothing is checked."""
+        reply = object.__new__(cls)
+        set_field = object.__setattr__
+        set_field(reply, "code", code)
+        set_field(reply, "status", status)
+        set_field(reply, "lines", (line,))
+        set_field(reply, "wire", f"{code} {status} {line}\r\n".encode("ascii"))
+        return reply
+
+    @classmethod
     def received(cls, code: int, texts: Sequence[str]) -> Reply:
         """Build the reply a peer sent, made safe to show, log and pass on.
 
@@ -138,7 +149,7 @@ def _cut(line: str, room: int) -> list[bytes]:
 
 def accepted(queue_id: str) -> Reply:
     """The one promise: the message is ours to keep (RFC 5321 §6.1). Only after it is durable."""
-    return Reply(250, "2.0.0", (f"Queued as {queue_id}",))
+    return Reply.of_our_own(250, "2.0.0", f"Queued as {queue_id}")
 
 
 # Positive, RFC 5321 §4.2.3

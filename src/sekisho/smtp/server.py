@@ -6,8 +6,9 @@ commands wait in the buffer (RFC 2920 §3.2). What is due to the client is colle
 
     receive_data -> next_event -> (reply | challenge) -> next_event -> … -> None -> data_to_send
 
-`run_dialogue` does these steps for a caller that can answer at once. It may be compiled (`sekisho.kernel`): then plain
-MAIL, RCPT and DATA, the content and the replies to them are handled there, on the same objects; everything else here.
+`run_dialogue` and `take_output` do these steps for a caller that can answer at once. They may be compiled
+(`sekisho.kernel`): then plain commands, the content and the replies that move a message on are handled there, on the
+same objects; everything else here.
 
 One core serves one TLS state. After STARTTLS the caller makes a new one, which knows nothing of what was said before
 (RFC 3207 §4.2), and octets that came in the clear behind STARTTLS never reach it.
@@ -24,7 +25,7 @@ from __future__ import annotations
 import re
 from binascii import b2a_base64
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sekisho.kernel import compiled
 
@@ -60,6 +61,9 @@ from .events import (
 from .extensions import Refused, ServerProfile
 from .lines import LineBuffer, LineFault
 from .replies import Reply
+
+if TYPE_CHECKING:
+    from sekisho.kernel._kernel import Pump
 
 MAX_LINE_OCTETS = MAX_AUTH_OCTETS + 2  # kept of an unfinished line; the limit of each verb is in its row
 MAX_SWALLOWED_LINE_OCTETS = 65536  # a longer line closes the connection
@@ -566,26 +570,20 @@ def run_in_python(core: ServerConnection, octets: bytes, decide: Callable[[Event
     return None
 
 
-def _compile() -> Callable[[ServerConnection, bytes, Callable[[Event], object]], object] | None:
+def take_in_python(core: ServerConnection) -> bytes:
+    """`ServerConnection.data_to_send`."""
+    return core.data_to_send()
+
+
+def _pump() -> Pump | None:
     if compiled is None:
         return None
-    classes = (
-        ServerConnection,
-        LineBuffer,
-        Terms,
-        ServerProfile,
-        DotReader,
-        Reply,
-        Mailbox,
-        MailFrom,
-        RcptTo,
-        Data,
-        ContentChunk,
-        EndOfContent,
-    )
-    states = (_READY, _SENDER, _RECIPIENTS, _CONTENT, _TLS, _CLOSED)
-    return compiled.pump(classes, states, Body.SEVENBIT, replies.TOO_MUCH_CONTENT).run
+    events = (Hello, MailFrom, RcptTo, Data, ContentChunk, EndOfContent)
+    classes = (ServerConnection, LineBuffer, Terms, ServerProfile, DotReader, Reply, Mailbox, *events)
+    states = (_CONNECTED, _READY, _SENDER, _RECIPIENTS, _CONTENT, _TLS, _CLOSED)
+    return compiled.pump(classes, states, Body.SEVENBIT, replies.TOO_MUCH_CONTENT, replies.BYE, MAX_FRUITLESS)
 
 
-run_compiled: Final = _compile()
-run_dialogue: Final = run_compiled or run_in_python
+pump: Final = _pump()
+run_dialogue: Final = pump.run if pump is not None else run_in_python
+take_output: Final = pump.take if pump is not None else take_in_python
