@@ -54,7 +54,7 @@ def settings_with(tmp_path: Path) -> Callable[..., Settings]:
         }
         config = tmp_path / "sekisho.toml"
         config.unlink(missing_ok=True)
-        texts = {key: toml(value) for key, value in given.items()}
+        texts = {key: toml(value) for key, value in given.items() if value is not None}
         return initialize(Answers(config, HOST, "example.test", "data", texts), None).settings
 
     return read

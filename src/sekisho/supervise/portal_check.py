@@ -39,6 +39,11 @@ def _who_speaks(settings: Settings) -> Iterator[Finding]:
     except GuideError as error:
         yield Finding("error", "portal", str(error), "mend [guide]")
         return
+    if not card.ways:
+        text = "no way to send is open, so there is nothing to guide anybody to: the portal does not start"
+        yield Finding(
+            "error", "portal", text, "enable listener.submission or listener.submissions, and see guide.offer"
+        )
     if card.name is None:
         text = f"pages are headed {settings.hostname}: nobody is named who runs the service"
         yield Finding("warning", "portal", text, "set name_ja and name_en in [guide]")
