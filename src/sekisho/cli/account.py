@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 from typing import TYPE_CHECKING
 
-from .output import Commands, UsageError, load_settings, printable, read_password, show_json, table
+from . import account_access
+from .output import Commands, UsageError, load_settings, printable, read_password, show_json, table, utc_time
 
 if TYPE_CHECKING:
     from sekisho.accounts import Account
@@ -31,6 +31,7 @@ def declare(commands: Commands, common: argparse.ArgumentParser) -> None:
     passwd.set_defaults(run=run_passwd)
 
     listing = verbs.add_parser("list", parents=[common], help="list the accounts")
+    listing.add_argument("--needing-renewal", action="store_true", help="only those that need a new password")
     listing.add_argument("--json", action="store_true")
     listing.set_defaults(run=run_list)
 
@@ -39,8 +40,11 @@ def declare(commands: Commands, common: argparse.ArgumentParser) -> None:
     show.add_argument("--json", action="store_true")
     show.set_defaults(run=run_show)
 
-    change = verbs.add_parser("change", parents=[common], help="change limits, language, smarthost right")
+    change = verbs.add_parser("change", parents=[common], help="change limits, language, rights")
     change.add_argument("login")
+    change.add_argument(
+        "--operator", action=argparse.BooleanOptionalAction, help="may open the operator's pages of the portal"
+    )
     _declare_properties(change)
     change.set_defaults(run=run_change)
 
@@ -57,6 +61,8 @@ def declare(commands: Commands, common: argparse.ArgumentParser) -> None:
         verb = verbs.add_parser(name, parents=[common], help=words)
         verb.add_argument("login")
         verb.set_defaults(run=function)
+
+    account_access.declare(verbs, common)
 
     identity = verbs.add_parser("identity", parents=[common], help="addresses it may send as")
     identity.add_argument("action", choices=("add", "remove"))
@@ -133,6 +139,7 @@ def run_passwd(arguments: argparse.Namespace) -> int:
         store.show(arguments.login)  # an unknown account is said before the password is asked for
         password, generated = read_password(arguments)
         account = store.set_password(arguments.login, password, cram_md5=arguments.cram_md5)
+        account_access.tell(settings, where, "account.password_set", account.login)
     print(f"{printable(account.login)}: new password set" + (f": {password}" if generated else ""))
     return 0
 
@@ -143,30 +150,38 @@ def run_list(arguments: argparse.Namespace) -> int:
 
     settings, where = load_settings(arguments)
     with open_accounts(settings, where) as store:
-        accounts = store.list()
+        accounts = [each for each in store.list() if each.renewal or not arguments.needing_renewal]
     if arguments.json:
         show_json([_plain(account) for account in accounts])
         return 0
-    rows = [
-        (account.login, ", ".join(account.identities), "suspended" if account.suspended else "active")
-        for account in accounts
-    ]
+    rows = [(account.login, ", ".join(account.identities), _state(account)) for account in accounts]
     table(("LOGIN", "ALSO SENDS AS", "STATE"), rows)
     return 0
 
 
+def _state(account: Account) -> str:
+    states = ["suspended" if account.suspended else "active"]
+    states += ["needs renewal"] if account.renewal else []
+    states += ["second factor"] if account.second_factor else []
+    states += ["operator"] if account.operator else []
+    return ", ".join(states)
+
+
 def run_show(arguments: argparse.Namespace) -> int:
     """Show one account."""
+    from sekisho.accounts import AppPasswords
     from sekisho.supervise.stores import open_accounts
 
     settings, where = load_settings(arguments)
     with open_accounts(settings, where) as store:
         details = store.show(arguments.login)
+        app_passwords = len(AppPasswords(store).list(details.account.login))
     facts = _plain(details.account) | {
         "verifiers": list(details.mechanisms),
-        "created": _time(details.created),
-        "changed": _time(details.changed),
-        "last_login": _time(details.last_login),
+        "app_passwords": app_passwords,
+        "created": utc_time(details.created),
+        "changed": utc_time(details.changed),
+        "last_login": utc_time(details.last_login),
     }
     if arguments.json:
         show_json(facts)
@@ -194,13 +209,10 @@ def _plain(account: Account) -> dict[str, object]:
         "messages_per_hour": account.messages_per_hour,
         "recipients_per_hour": account.recipients_per_hour,
         "language": account.language,
+        "operator": account.operator,
+        "second_factor": account.second_factor,
+        "renewal": account.renewal or None,
     }
-
-
-def _time(epoch: float | None) -> str | None:
-    if epoch is None:
-        return None
-    return datetime.datetime.fromtimestamp(epoch, datetime.UTC).isoformat(timespec="seconds")
 
 
 def run_change(arguments: argparse.Namespace) -> int:
@@ -209,6 +221,7 @@ def run_change(arguments: argparse.Namespace) -> int:
     from sekisho.supervise.stores import open_accounts
 
     changes = {
+        "operator": UNCHANGED if arguments.operator is None else arguments.operator,
         "smarthost": UNCHANGED if arguments.smarthost is None else arguments.smarthost,
         "messages_per_hour": getattr(arguments, "messages_per_hour", UNCHANGED),
         "recipients_per_hour": getattr(arguments, "recipients_per_hour", UNCHANGED),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import getpass
 import json
 import os
@@ -65,6 +66,18 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 def _columns(text: str) -> int:
     """Return how wide *text* is on a terminal, where Japanese takes two columns a character."""
     return len(text) if text.isascii() else sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
+
+
+def utc_time(epoch: float | None) -> str | None:
+    """Return a time (UTC epoch, seconds) as text for programs and tables; None for none."""
+    if epoch is None:
+        return None
+    return datetime.datetime.fromtimestamp(epoch, datetime.UTC).isoformat(timespec="seconds")
+
+
+def local_time(epoch: float) -> str:
+    """Return a time (UTC epoch, seconds) as the person at this terminal reads a clock."""
+    return datetime.datetime.fromtimestamp(epoch).astimezone().strftime("%Y-%m-%d %H:%M %Z")
 
 
 def printable(value: Any) -> str:

@@ -70,12 +70,15 @@ EVENTS: Final[dict[str, Row]] = {
         "not so the next time), `timeout`, `broken-off` or `other`; `problem` has OpenSSL's word for it.",
     ),
     "auth.accepted": Row(
-        Level.INFO, "A client logged in. `name` is the host name that it asked for by TLS, where that is not ours."
+        Level.INFO,
+        "A client logged in. `name` is the host name that it asked for by TLS, where that is not ours; `app_password` "
+        "the number of the app password, where it was one.",
     ),
     "auth.refused": Row(
         Level.NOTICE,
-        "A login failed; `reason` tells why, which the client is not told: `bad-credentials`, `suspended`, "
-        "`throttled`, `busy`, `malformed`, `cancelled`. `account` is the canonical name, `claimed` what was typed, "
+        "A login failed; `reason` tells why, which the client is not told: `bad-credentials`, `renewal` (the "
+        "same, and the account needs a new password in any case), `app-password-required` (the account's own password "
+        "was right, but there is a second factor), `suspended`, `throttled`, `busy`, `malformed`, `cancelled`. `account` is the canonical name, `claimed` what was typed, "
         "where it differs.",
     ),
     "command.refused": Row(
@@ -115,6 +118,15 @@ EVENTS: Final[dict[str, Row]] = {
     "service.stopping": Row(Level.NOTICE, "The service takes no more connections and finishes what is under way."),
     "worker.started": Row(Level.INFO, "A mail process was started."),
     "worker.died": Row(Level.WARNING, "A mail process ended; another takes its place."),
+    "account.password_set": Row(
+        Level.NOTICE, "A password was set; `by` tells how: operator, portal, or token (one handed out by an operator)."
+    ),
+    "account.token_issued": Row(Level.NOTICE, "An operator handed out a one-time token for a new password."),
+    "account.renewal_asked": Row(Level.NOTICE, "An operator asked for a new password of an account."),
+    "account.factor_on": Row(Level.NOTICE, "A second factor was switched on."),
+    "account.factor_off": Row(Level.NOTICE, "A second factor was switched off; `by` tells whether by its owner."),
+    "account.app_password_added": Row(Level.NOTICE, "An app password was made; `app_password` is its number."),
+    "account.app_password_removed": Row(Level.NOTICE, "An app password was revoked."),
     "portal.login": Row(Level.INFO, "Somebody logged in to the portal."),
     "portal.login_refused": Row(
         Level.NOTICE, "A login to the portal failed; `step` tells at what, `reason` why: wrong or throttled."
