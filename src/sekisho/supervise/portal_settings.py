@@ -132,6 +132,14 @@ class PortalSettings:
         "someone else's.",
         reload=True,
     )
+    lookup_database: str | None = setting(
+        None,
+        "A database of providers' configuration to ask as well, such as Thunderbird's: the domain is appended. Without "
+        "it no third party hears which domain a visitor asks about.",
+        example="https://autoconfig.thunderbird.net/v1.1",
+        reload=True,
+        check=lambda text: None if text.startswith("https://") else ("is no https address", "Begin it with https://."),
+    )
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
         """Settings that contradict each other: key, problem, remedy."""
