@@ -115,6 +115,7 @@ def test_the_portal_speaks_for_the_host_where_the_guide_names_nobody(make_parts:
         ("GET", "/ja/%0d%0aSet-Cookie:x", {}, 404),
         ("GET", "/ja/../../etc/passwd", {}, 404),
         ("GET", "/ja/%ff%fe", {}, 404),
+        ("GET", "/ja/x", {"cookie": "a=" + "x" * 17_000}, 431),
         ("POST", "/ja/x", {"content-length": "65537"}, 413),
         ("POST", "/ja/x", {"content-length": "9" * 400}, 413),
         ("POST", "/ja/x", {"content-length": "-1"}, 413),

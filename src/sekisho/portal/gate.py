@@ -30,6 +30,7 @@ __all__ = ["Gate", "RateLimit"]
 MAX_URL = 2048  # octets of path and query
 TELL_EVERY = 60.0  # seconds
 TOLD = 1000  # addresses
+MAX_HEAD = 16 * 1024  # octets of all header fields, cookies of the whole domain among them
 METHODS = frozenset({"GET", "HEAD", "POST"})
 LANGUAGE = "sekisho-language"
 
@@ -180,6 +181,8 @@ class Gate:
             raise Refusal(405, "common.wrong_method", headers={"Allow": "GET, HEAD, POST"})
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_URL:
             raise Refusal(414, "common.too_long")
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEAD:
+            raise Refusal(431, "common.too_long")  # RFC 6585 §5
         if not scope["path"].isprintable():
             raise Refusal(404, "common.not_found")
         length = request.headers.get("content-length", "0")

@@ -142,6 +142,11 @@ class WebServer:
                 self._tls[each.fileno()] = context
             loop.add_reader(each.fileno(), self._accept, each)
 
+    @property
+    def connections(self) -> int:
+        """How many are open, those in their TLS handshake left out."""
+        return len(self._open)
+
     def use_tls(self, context: ssl.SSLContext) -> None:
         """Use another certificate from the next connection on."""
         self._tls = dict.fromkeys(self._tls, context)
