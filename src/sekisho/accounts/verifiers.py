@@ -20,14 +20,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from argon2.exceptions import Argon2Error
-from argon2.low_level import Type, hash_secret, verify_secret
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sekisho.sasl import HASHES, ScramKeys
 from sekisho.store import StoreError, write_atomically
 
+from . import argon2id
 from .database import give_to_owner_of_directory
 from .settings import AccountsSettings
 
@@ -38,7 +37,6 @@ CRAM_MD5 = "CRAM-MD5"
 VERIFIERS = (ARGON2ID, *HASHES, CRAM_MD5)
 
 _SALT_OCTETS = 16
-_HASH_OCTETS = 32
 _PHC = re.compile(r"\$argon2id\$v=19\$m=(\d{1,9}),t=(\d{1,9}),p=(\d{1,5})\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{16,172}")
 _SEALED = "aes-256-gcm$"
 
@@ -162,10 +160,8 @@ class Workshop:
     def __init__(self, settings: AccountsSettings, sealer: Sealer) -> None:
         self._settings = settings
         self._sealer = sealer
-        salt, digest = (
-            base64.b64encode(secrets.token_bytes(count)).decode().rstrip("=") for count in (_SALT_OCTETS, _HASH_OCTETS)
-        )
-        self._decoy_hash = f"{self._prefix()}{salt}${digest}"
+        salt, digest = secrets.token_bytes(argon2id.SALT_OCTETS), secrets.token_bytes(argon2id.HASH_OCTETS)
+        self._decoy_hash = argon2id.encode(*self._cost(), salt, digest)
 
     @property
     def decoy_hash(self) -> str:
@@ -174,24 +170,14 @@ class Workshop:
 
     def hash_password(self, password: str) -> str:
         """Return the argon2id verifier of a prepared *password*. Costs `argon2_memory` and tens of milliseconds."""
-        settings = self._settings
-        return hash_secret(
-            password.encode(),
-            os.urandom(_SALT_OCTETS),
-            time_cost=settings.argon2_passes,
-            memory_cost=settings.argon2_memory // 1024,
-            parallelism=settings.argon2_lanes,
-            hash_len=_HASH_OCTETS,
-            type=Type.ID,
-        ).decode()
+        passes, memory, lanes = self._cost()
+        salt = os.urandom(argon2id.SALT_OCTETS)
+        return argon2id.make(password.encode(), salt, passes=passes, memory_kib=memory, lanes=lanes)
 
     @staticmethod
     def check_password(password_hash: str, password: str) -> bool:
         """Check a prepared *password*. As costly as making the verifier was; a damaged verifier is never opened."""
-        try:
-            return verify_secret(password_hash.encode(), password.encode(), Type.ID)
-        except Argon2Error:  # wrong password, or a text that libargon2 does not read
-            return False
+        return argon2id.check(password_hash, password.encode())
 
     def make(self, password: str) -> dict[str, str]:
         """Return the verifiers of a prepared *password* from which it cannot be read back, by name."""
@@ -228,10 +214,13 @@ class Workshop:
         salt = os.urandom(_SALT_OCTETS)
         return ScramKeys.derive(HASHES[mechanism], password, salt, self._settings.scram_iterations).to_text()
 
-    def _prefix(self) -> str:
+    def _cost(self) -> tuple[int, int, int]:
+        """Passes, memory in KiB, lanes."""
         settings = self._settings
-        memory = settings.argon2_memory // 1024
-        return f"$argon2id$v=19$m={memory},t={settings.argon2_passes},p={settings.argon2_lanes}$"
+        return settings.argon2_passes, settings.argon2_memory // 1024, settings.argon2_lanes
+
+    def _prefix(self) -> str:
+        return argon2id.encode(*self._cost(), b"", b"").removesuffix("$")
 
 
 def scram_seed(secret: bytes, mechanism: str, name: str) -> bytes:
