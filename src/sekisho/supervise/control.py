@@ -83,7 +83,7 @@ class ControlServer:
             return {"ok": False, "problem": "internal error; its details are in the service's log"}
 
 
-def ask(path: Path, verb: str, *, timeout: float = ANSWER_TIMEOUT, **arguments: object) -> Any:
+def ask(path: Path, verb: str, timeout: float = ANSWER_TIMEOUT, /, **arguments: object) -> Any:
     """Ask the worker behind *path* and return its result.
 
     Args:
