@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sekisho.guide import Both, Card, GuideError, catalog, choose, load_catalog
-from sekisho.guide.render import build_site, render_text
-from sekisho.guide.render import revisions
+from sekisho.guide.render import build_site, render_text, revisions
 from sekisho.guide.words import words
 
 from .samples import FACTS, broken_facts, card

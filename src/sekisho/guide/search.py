@@ -30,7 +30,7 @@ SNIPPET = 90  # characters
 
 _KATAKANA = {each: each - 0x60 for each in range(0x30A1, 0x30F7)}  # to hiragana
 _RUN = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*|[\u3041-\u309f\u30fc\u3005\u3400-\u9fff]+")
-_LONG_VOWEL = re.compile(r"(?<=[\u3041-\u309f]{2})\u30fc(?![\u3041-\u309f])")  # サーバー, サーバ
+_LONG_VOWEL = re.compile(r"(?<=[\u3041-\u309f\u30fc]{2})\u30fc(?![\u3041-\u309f])")  # サーバー, サーバ
 _STOP = frozenset(
     {
         *("a", "an", "and", "are", "as", "at", "be", "by", "can", "do", "does", "for", "from", "how", "i", "if", "in"),
@@ -61,6 +61,7 @@ _SPOKEN = {  # names as Japanese say them, and what the guide calls things that 
     "ウェブメール": "webメール",
     "ワードプレス": "wordpress",
 }
+NAMES = {"vpn.html": ("VPN",), "webmail.html": ("Webメール", "web mail", "webmail")}  # of pages, besides titles
 _BRACES = re.compile(r"\{[a-z_.]+\}")
 
 
@@ -232,7 +233,7 @@ def _of_client(family: Family, version: Version, language: str) -> _Document:
     titles = [guide.title.say(language) for guide in family.guides if version.id in guide.versions]
     text = f"{systems}. {'. '.join(titles)}"
     current = [each.id for each in family.versions if each.status == "current"]
-    is_newest = current[-1:] == [version.id]
+    is_newest = version.id == _stands_for(family)
     liking = 1.15 if is_newest else 1.08 if version.id in current else 1.0
     made = _document("client", f"clients/{version.id}.html", version.names, text, language, liking)
     made.add(version.id, 4.0)
@@ -245,6 +246,16 @@ def _of_client(family: Family, version: Version, language: str) -> _Document:
         made.add(error.code, 2.0)
         made.add(_BRACES.sub(" ", error.text.say(language)), 0.5)
     return made
+
+
+def _stands_for(family: Family) -> str:
+    """Return the version meant by the family's name alone: the newest of those that bear it, else of all.
+
+    Plug-ins and libraries are no versions of one another; the one for most people stands first.
+    """
+    current = [each for each in family.versions if each.status == "current"] or [*family.versions]
+    named = [each for each in current if _only(family.id.partition("-")[0]) in _only(each.names.en)]
+    return (named or current)[0 if family.kind == "app" else -1].id
 
 
 def _of_problem(catalog: Catalog, symptom: Symptom, language: str) -> _Document:
@@ -282,6 +293,7 @@ def _of_article(article: Article, card: Card, language: str) -> _Document:
     made = _document("page", article.path, title, " ".join(text.split()), language, 1.05)
     for each in article.sections:
         made.add(plain(each.title.say(language)), 3.0)
+    made.call(*NAMES.get(article.path, ()))
     if article.path == "clients/other.html":
         made.call(word("home.not_listed", language), word("search.not_listed", language))
     return made
