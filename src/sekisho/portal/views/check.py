@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from starlette.exceptions import HTTPException
@@ -34,8 +34,6 @@ CODES_PER_MINUTE = 6  # an address may ask for; see `edge.codes`
 LOOKUPS_PER_MINUTE = 6
 PROBES_PER_MINUTE = 2
 
-Handler = Callable[[Request], Awaitable[Response]]
-
 
 def routes(parts: Parts) -> list[Route]:
     """Return the routes of these pages."""
@@ -51,6 +49,7 @@ def routes(parts: Parts) -> list[Route]:
             Route(f"{base}/provider", views.provider),
             Route(f"{base}/provider", views.try_provider, methods=["POST"]),
             Route(f"{base}/report", views.report),
+            Route(f"{base}/report", views.write_report, methods=["POST"]),
             Route(f"{base}/{{name}}.html", views.flow),
         ]
     return found
@@ -217,8 +216,15 @@ class _Views:
 
     async def report(self, request: Request) -> Response:
         """Show the report for the help desk, as text to copy and as a letter that a mail program opens."""
+        return await self._report(request, request.query_params)
+
+    async def write_report(self, request: Request) -> Response:
+        """Show it with what the person adds. Nothing is sent, and nothing is kept."""
+        return await self._report(request, await form(request))
+
+    async def _report(self, request: Request, fields: Mapping[str, str]) -> Response:
         request.state.private = True
-        asked = {name: request.query_params.get(name, "")[:MAX_FIELD] for name in ("program", "message", "page")}
+        asked = {name: fields.get(name, "")[:MAX_FIELD] for name in ("program", "message", "page")}
         line, account, _ = await self._facts(request)
         findings = diagnose(line, account, self._parts.card, self._parts.catalog)
         session = request.state.session
