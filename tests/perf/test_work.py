@@ -3,6 +3,8 @@
 A change that makes a path heavier on purpose writes the new figures, which the commit then shows and explains:
 
     SEKISHO_PERF_UPDATE=1 python -m pytest tests/perf
+
+The compiled kernel takes work from Python, so each figure is kept with and without it (SEKISHO_KERNEL=python).
 """
 
 from __future__ import annotations
@@ -14,16 +16,18 @@ from pathlib import Path
 
 import pytest
 
+from sekisho.kernel import compiled
+
 from .paths import MESSAGES, PATHS, walk
 from .work import counted
 
 KEPT = Path(__file__).parent / "kept.json"
 ALLOWED = 1.15
-VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}" + ("" if compiled else ", no kernel")
 
 
 def kept_figures() -> dict[str, dict[str, dict[str, int]]]:
-    """Figures by Python version (each compiles to other instructions), path and kind."""
+    """Figures by Python version (each compiles to other instructions) and kernel, path and kind."""
     figures: dict[str, dict[str, dict[str, int]]] = json.loads(KEPT.read_text())
     return figures
 
