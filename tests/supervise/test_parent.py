@@ -18,7 +18,7 @@ import os, select, sys, time, types
 from pathlib import Path
 from sekisho.supervise.channel import Configuration, Drain, Failed, Ready, Reload, Reloaded
 from sekisho.supervise.errors import StartError
-from sekisho.supervise.parent import Reporter, Supervisor
+from sekisho.supervise.parent import PORTAL, Portal, Reporter, Supervisor
 
 OUT = Path(sys.argv[1])
 MODE = sys.argv[2]
@@ -48,6 +48,16 @@ def worker(seat, configuration, channel):
                 note(f"reload {message.configuration.path}")
                 channel.send(Reloaded(None))
 
+def pages(seat, configuration, channel):
+    assert seat.number == PORTAL
+    note(f"portal {os.getpid()} {sum(line.startswith('worker ') for line in OUT.read_text().splitlines())}")
+    if MODE == "portal-fails":
+        channel.send(Failed("the guide lacks a name"))
+        return 1
+    if MODE == "portal-hangs":
+        time.sleep(60)
+    return worker(seat, configuration, channel)
+
 settings = types.SimpleNamespace(service=types.SimpleNamespace(drain_timeout=7.0))
 first = Configuration(Path("first"), settings, None, None)
 
@@ -57,7 +67,8 @@ def read_again():
     return Configuration(Path("second"), settings, None, None), ["service.workers"]
 
 supervisor = Supervisor(
-    first, [], 2, run_worker=worker, read_configuration=read_again, reporter=Reporter(lambda line: note("say " + line))
+    first, [], 2, run_worker=worker, read_configuration=read_again, reporter=Reporter(lambda line: note("say " + line)),
+    portal=Portal(pages, []) if MODE.startswith("portal") else None,
 )
 try:
     sys.exit(supervisor.run())
@@ -164,3 +175,51 @@ def test_a_second_signal_does_not_wait_for_the_drain(supervise: Callable[..., Ru
     running.wait_for(lambda lines: lines.count("drain 7") == 2)
     running.process.send_signal(signal.SIGTERM)
     assert running.process.wait(10) == 0
+
+
+def portals(lines: list[str]) -> list[str]:
+    return [line for line in lines if line.startswith("portal ")]
+
+
+def test_the_portal_is_started_once_mail_is_ready_and_drained_with_it(supervise: Callable[..., Running]) -> None:
+    running = supervise("portal")
+    lines = running.wait_for(portals)
+    assert portals(lines)[0].endswith(" 2"), "both mail workers came first"
+    running.wait_for(lambda lines: "worker -3" in " ".join(lines))
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(10) == 0
+    assert running.lines().count("drain 7") == 3
+
+
+def test_a_portal_that_is_killed_is_replaced_and_mail_does_not_notice(supervise: Callable[..., Running]) -> None:
+    running = supervise("portal")
+    first = portals(running.wait_for(portals))[0]
+    os.kill(int(first.split()[1]), signal.SIGKILL)
+    lines = running.wait_for(lambda lines: len(portals(lines)) == 2)
+    assert any(line.startswith("say the portal (process ") and "replaced in 0.1 s" in line for line in lines)
+    assert len({line for line in lines if line.startswith("worker ") and not line.startswith("worker -")}) == 2
+
+
+def test_a_portal_that_cannot_start_is_tried_again_and_mail_runs(supervise: Callable[..., Running]) -> None:
+    running = supervise("portal-fails")
+    lines = running.wait_for(lambda lines: len(portals(lines)) >= 3)
+    assert "say the portal: the guide lacks a name" in lines
+    assert any("ended with status 1; replaced in 0.2 s" in line for line in lines), "ever more slowly"
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(10) == 0
+
+
+def test_a_portal_that_hangs_holds_up_neither_start_nor_reload(supervise: Callable[..., Running]) -> None:
+    running = supervise("portal-hangs")
+    running.wait_until_ready()
+    running.wait_for(portals)
+    running.process.send_signal(signal.SIGHUP)
+    lines = running.wait_for(lambda lines: "say reloaded" in lines)
+    assert lines.count("reload second") == 2
+
+
+def test_a_reload_reaches_the_portal_too(supervise: Callable[..., Running]) -> None:
+    running = supervise("portal")
+    running.wait_for(lambda lines: "worker -3" in " ".join(lines))
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for(lambda lines: lines.count("reload second") == 3)
