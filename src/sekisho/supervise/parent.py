@@ -191,7 +191,7 @@ class Supervisor:
         worker.pid, worker.channel = pid, ours
         worker.started, worker.ready, worker.start_again_at = time.monotonic(), False, None
         self._selector.register(ours.socket, selectors.EVENT_READ, lambda: self._take_words(worker))
-        self._reporter.emit("worker.started", worker=worker.seat.number, pid=pid)
+        self._reporter.emit("worker.started", number=worker.seat.number, pid=pid)
 
     def _become(self, worker: Worker, parents_end: Channel, own_end: Channel) -> int:
         """The child's side of the fork: forget the supervisor's belongings, be the worker, and return its status."""
@@ -281,7 +281,7 @@ class Supervisor:
         worker.pid, worker.ready = None, False
         if self._phase is Phase.DRAINING:
             return
-        self._reporter.emit("worker.died", worker=number, pid=pid, status=status)
+        self._reporter.emit("worker.died", number=number, pid=pid, status=status)
         if self._phase is Phase.STARTING:
             if not self._problems:
                 self._problems.append(f"worker {number} {_how_it_ended(status)} before it was ready")

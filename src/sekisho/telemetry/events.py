@@ -116,8 +116,8 @@ EVENTS: Final[dict[str, Row]] = {
     "service.started": Row(Level.NOTICE, "The service listens."),
     "service.reloaded": Row(Level.NOTICE, "The configuration was read again."),
     "service.stopping": Row(Level.NOTICE, "The service takes no more connections and finishes what is under way."),
-    "worker.started": Row(Level.INFO, "A mail process was started."),
-    "worker.died": Row(Level.WARNING, "A mail process ended; another takes its place."),
+    "worker.started": Row(Level.INFO, "A mail process was started, or the portal: `number` -3."),
+    "worker.died": Row(Level.WARNING, "A mail process or the portal ended; another takes its place."),
     "account.password_set": Row(
         Level.NOTICE, "A password was set; `by` tells how: operator, portal, or token (one handed out by an operator)."
     ),
