@@ -12,12 +12,14 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sekisho.kernel import compiled
 from sekisho.smtp import AddressError, Mailbox
 
 MAX_HEADER_OCTETS = 65536
 MAX_FIELDS = 1000
+MAX_REMEMBERED = 200  # octets of an address field that is read once for all messages that have it
 
 # One field, unfolded or folded. [^\r] takes whole lines; content with a CR that ends no line never gets this far.
 _FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\r]*+(?:\r\n[ \t][^\r]*+)*+)(?:\r\n|\Z)")
@@ -136,6 +138,16 @@ def parse_mailboxes(raw: bytes) -> list[Mailbox]:
     """
     if len(raw) > MAX_HEADER_OCTETS:
         raise FieldError("the field is too long")
+    return list(_remembered_mailboxes(raw)) if len(raw) <= MAX_REMEMBERED else _mailboxes(raw)
+
+
+@lru_cache(maxsize=1024)
+def _remembered_mailboxes(raw: bytes) -> tuple[Mailbox, ...]:
+    """An author writes many messages, and From looks the same in all of them."""
+    return tuple(_mailboxes(raw))
+
+
+def _mailboxes(raw: bytes) -> list[Mailbox]:
     text = raw.decode(errors="replace")
     plain = _NAMED.fullmatch(text) or _BARE.fullmatch(text)
     if plain is not None:
