@@ -1,12 +1,14 @@
 """Passwords given to a page: the same work and answer whoever is named."""
 
 import asyncio
+import threading
 
 import pytest
 from tests.accounts.test_app_passwords import PASSWORD, with_second_factor
 from tests.accounts.test_authenticate import hashes
 
 from sekisho.accounts import Accepted, AccountStore, AppPasswords, HashingPool, PageLogin, Refusal, Refused
+from sekisho.accounts.verifiers import Workshop
 
 __all__ = ["hashes"]
 
@@ -98,8 +100,17 @@ def test_guesses_at_the_code_are_no_repetition_of_one_mistake(rin: AccountStore)
     pool.close()
 
 
-def test_it_is_busy_when_too_many_wait(rin: AccountStore) -> None:
+def test_it_is_busy_when_too_many_wait(rin: AccountStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_end = threading.Event()
+
+    def slow(password_hash: str, password: str) -> bool:
+        may_end.wait(30)
+        return True
+
+    monkeypatch.setattr(Workshop, "check_password", staticmethod(slow))
+
     async def ask() -> None:
+        asyncio.get_running_loop().call_later(0.1, may_end.set)
         pool = HashingPool(1, 0)
         answers = await asyncio.gather(*(PageLogin.of(rin, pool, "rin", PASSWORD).check() for _ in range(3)))
         pool.close()

@@ -39,7 +39,7 @@ def test_the_values_of_rfc_6238_come_out(time: int, code: str) -> None:
     assert step_of(SECRET, code[2:], time, after=0) == time // PERIOD
 
 
-@given(secret=st.binary(min_size=16, max_size=64), step=st.integers(4, 2**40), late=st.integers(-4, 4))
+@given(secret=st.binary(min_size=16, max_size=64), step=st.integers(5, 2**40), late=st.integers(-4, 4))
 def test_a_code_counts_one_step_before_and_after_its_own(secret: bytes, step: int, late: int) -> None:
     code = code_at(secret, step)
     near = {code_at(secret, step + late + each) for each in (-1, 0, 1)}  # another step may have the same code

@@ -19,7 +19,7 @@ from sekisho.store import mapped
 
 from .account import Account
 from .digests import NOBODY, Digests
-from .errors import AccountsError
+from .errors import AccountsError, BadLabel, TooManyAppPasswords
 from .passwords import canonical, generate_password
 from .store import AccountStore, Entry
 
@@ -65,13 +65,13 @@ class AppPasswords:
         """Make one, and return it with the password, which is nowhere else. Durable when this returns.
 
         Raises:
-            AccountsError: no usable label, or as many app passwords as an account may have.
+            BadLabel, TooManyAppPasswords.
         """
         store = self._store
         account = store.known(name)
         label = " ".join(label.split())
         if not label or len(label) > MAX_LABEL or not label.isprintable():
-            raise AccountsError(f"Name the device, in at most {MAX_LABEL} characters.")
+            raise BadLabel(f"Name the device, in at most {MAX_LABEL} characters.")
         password = generate_password()
         now = store.now()
         with store.database.writing() as connection:
@@ -79,7 +79,9 @@ class AppPasswords:
                 "SELECT count(*) FROM app_passwords WHERE account = ?", (account.id,)
             ).fetchone()
             if count >= MAX_PER_ACCOUNT:
-                raise AccountsError(f"{account.login} has {count} app passwords. Remove one that is not used any more.")
+                raise TooManyAppPasswords(
+                    f"{account.login} has {count} app passwords. Remove one that is not used any more."
+                )
             store.touch(connection, account)
             number = connection.execute(
                 "INSERT INTO app_passwords (account, label, digest, created) VALUES (?, ?, ?, ?)",

@@ -6,13 +6,25 @@ Exception
 │   ├── UnknownAccount       no account of that name, or more than one
 │   ├── BadLogin             a login or identity that cannot be one
 │   ├── WeakPassword         a password that is too short, too long or too easy
+│   ├── BadLabel             an app password without a usable name for its device
+│   ├── TooManyAppPasswords  one more than an account may have
 │   ├── WrongCode            a code of the second factor that does not fit
 │   └── UnknownToken         a one-time token that was never issued, or no longer counts
 ├── HashingBusy              (hasher.py) more password checks wait than are allowed
 └── sekisho.store.StoreError the database or the key file: damaged, full, not readable
 """
 
-__all__ = ["AccountExists", "AccountsError", "BadLogin", "UnknownAccount", "UnknownToken", "WeakPassword", "WrongCode"]
+__all__ = [
+    "AccountExists",
+    "AccountsError",
+    "BadLabel",
+    "BadLogin",
+    "TooManyAppPasswords",
+    "UnknownAccount",
+    "UnknownToken",
+    "WeakPassword",
+    "WrongCode",
+]
 
 
 class AccountsError(Exception):
@@ -32,7 +44,24 @@ class BadLogin(AccountsError):
 
 
 class WeakPassword(AccountsError):
-    """The password cannot be accepted."""
+    """The password cannot be accepted.
+
+    Fields:
+        kind: why, to say it in another language: ``unfit`` (characters or length that cannot be sent), ``short``,
+            ``login`` (it is the login) or ``uniform`` (one character over and over).
+    """
+
+    def __init__(self, words: str, kind: str) -> None:
+        super().__init__(words)
+        self.kind = kind
+
+
+class BadLabel(AccountsError):
+    """An app password needs a name of bounded length for its device."""
+
+
+class TooManyAppPasswords(AccountsError):
+    """The account has as many as one may have."""
 
 
 class WrongCode(AccountsError):

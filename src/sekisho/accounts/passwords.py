@@ -49,11 +49,11 @@ def accept_password(password: str, *, login: str, minimum_length: int) -> str:
     try:
         prepared = prepare(password)
     except PreparationError as error:
-        raise WeakPassword(f"The password {error}. Choose another one.") from error
+        raise WeakPassword(f"The password {error}. Choose another one.", "unfit") from error
     if len(prepared) < minimum_length:
-        raise WeakPassword(f"The password is shorter than {minimum_length} characters. Choose a longer one.")
+        raise WeakPassword(f"The password is shorter than {minimum_length} characters. Choose a longer one.", "short")
     if prepared.casefold() in (login.casefold(), login.casefold().rpartition("@")[0]):
-        raise WeakPassword("The password is the same as the login. Choose another one.")
+        raise WeakPassword("The password is the same as the login. Choose another one.", "login")
     if len(set(prepared)) == 1:
-        raise WeakPassword("The password is one character over and over. Choose another one.")
+        raise WeakPassword("The password is one character over and over. Choose another one.", "uniform")
     return prepared

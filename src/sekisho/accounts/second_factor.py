@@ -14,6 +14,7 @@ from typing import Final
 
 from sekisho.store import mapped
 
+from .digests import token_digest
 from .errors import AccountsError, WrongCode
 from .passwords import canonical, generate_password
 from .store import AccountStore
@@ -102,10 +103,13 @@ class SecondFactors:
             return None
         return Enrolment(setup_uri(secret, login=account.login, issuer=issuer), readable_secret(secret))
 
-    def confirm(self, name: str, typed: str) -> tuple[str, ...]:
+    def confirm(self, name: str, typed: str, *, but: str | None = None) -> tuple[str, ...]:
         """Switch it on, and return the recovery codes, which are nowhere else. Durable when this returns.
 
         Browsers that are logged in by the password alone are logged out.
+
+        Args:
+            but: token of the one web session in which the code was given: it stays open, with both factors.
 
         Raises:
             WrongCode.
@@ -123,6 +127,11 @@ class SecondFactors:
                 "UPDATE second_factors SET confirmed = ?, last_step = ? WHERE account = ?",
                 (store.now(), step, account.id),
             )
+            if but is not None:
+                connection.execute(
+                    "UPDATE web_sessions SET second_factor = 1 WHERE account = ? AND digest = ?",
+                    (account.id, token_digest(but)),
+                )
             connection.execute("DELETE FROM web_sessions WHERE account = ? AND second_factor = 0", (account.id,))
             store.touch(connection, account)
             return self._new_recovery_codes(connection, account.id)

@@ -8,20 +8,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from sekisho.policy import AuthGuard, PolicySettings, SessionFailures
+from sekisho.accounts import Account
+from sekisho.policy import AuthGuard, Limits, PolicySettings, SessionFailures
 from sekisho.store.ledger import Ledger, LedgerError
 from sekisho.telemetry import EventLog
 
 from .errors import Refusal, Unavailable
 from .visitor import Visitor
 
-__all__ = ["Tries"]
+__all__ = ["Tries", "Wrong"]
 
 T = TypeVar("T")
 MECHANISM = "portal"
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """What was tried is wrong; *detail* is for the log alone."""
+
+    detail: str
 
 
 class Tries:
@@ -45,7 +54,7 @@ class Tries:
         self,
         visitor: Visitor,
         name: str,
-        check: Callable[[], Awaitable[T | None]],
+        check: Callable[[], Awaitable[T | Wrong | None]],
         *,
         digest: bytes | None = None,
         step: str = "password",
@@ -54,12 +63,12 @@ class Tries:
 
         Args:
             name: in its canonical spelling (`AccountStore.identify`).
-            check: returns None for what was wrong.
+            check: returns `Wrong`, or None, for what was wrong.
             digest: keyed digest of what was tried, so that the same mistake counts once.
             step: what is checked, for the event: ``password``, ``second-factor``, ``token``.
 
         Returns:
-            what *check* returned.
+            what *check* returned; None for what was wrong.
 
         Raises:
             Refusal: too many tries; nothing was checked.
@@ -75,27 +84,42 @@ class Tries:
         except BaseException:
             guard.undecided(visitor.address, name, self._now())
             raise
-        if found is not None:
+        if found is not None and not isinstance(found, Wrong):
             guard.succeeded(visitor.address, name, self._now())
             return found
-        self._refused(visitor, name, step, "wrong")
+        self._refused(visitor, name, step, "wrong", found.detail if found is not None else None)
         delay = guard.failed(visitor.address, name, self._now(), SessionFailures(), mechanism=MECHANISM, digest=digest)
         await asyncio.sleep(delay)
         return None
 
-    def _refused(self, visitor: Visitor, name: str, step: str, reason: str) -> None:
-        self._events.emit("portal.login_refused", client=visitor.address, account=name, step=step, reason=reason)
+    def sent(self, account: Account) -> tuple[int, int]:
+        """Return how many messages, and to how many recipients, the account has sent within the last hour.
+
+        Raises:
+            Unavailable: nobody can count now.
+        """
+        messages, recipients = Limits(self._open_ledger(), self._settings).used(account, self._now())
+        return round(messages), round(recipients)
+
+    def _refused(self, visitor: Visitor, name: str, step: str, reason: str, detail: str | None = None) -> None:
+        self._events.emit(
+            "portal.login_refused", client=visitor.address, account=name, step=step, reason=reason, detail=detail
+        )
 
     def _opened(self) -> AuthGuard:
         if self._guard is None:
+            self._guard = AuthGuard(self._open_ledger(), self._settings)
+        return self._guard
+
+    def _open_ledger(self) -> Ledger:
+        if self._ledger is None:
             try:
                 self._ledger = Ledger(
                     self._path, notice=lambda notice: self._events.emit("ledger.replaced", detail=notice)
                 )
             except LedgerError as error:
                 raise Unavailable("accounts", str(error)) from error
-            self._guard = AuthGuard(self._ledger, self._settings)
-        return self._guard
+        return self._ledger
 
     def close(self) -> None:
         """Close the ledger."""

@@ -129,7 +129,8 @@ EVENTS: Final[dict[str, Row]] = {
     "account.app_password_removed": Row(Level.NOTICE, "An app password was revoked."),
     "portal.login": Row(Level.INFO, "Somebody logged in to the portal."),
     "portal.login_refused": Row(
-        Level.NOTICE, "A login to the portal failed; `step` tells at what, `reason` why: wrong or throttled."
+        Level.NOTICE, "A login to the portal failed; `step` tells at what, `reason` why: wrong (`detail` says what, which the "
+        "visitor is not told) or throttled."
     ),
     "portal.limited": Row(
         Level.NOTICE, "An address makes more requests than the portal takes; at most one event a minute for each."
