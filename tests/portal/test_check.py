@@ -209,6 +209,22 @@ def test_the_chart_is_answered_beforehand_where_the_line_tells(make_parts: MakeP
             assert 'href="b_address.html"' in page.text
             assert 'href="change_recommended.html"' in page.text
     assert word("check.known.yes", "en") not in get(parts, "/en/check/b_client.html").text
+    untold = get(make_parts(), "/en/check/b_network.html").text
+    assert word("check.known.no", "en") not in untold, "nobody told which networks are which"
+
+
+def test_the_gate_knows_lines_that_the_settings_do_not_name(make_parts: MakeParts, tmp_path: Path) -> None:
+    gate, _ = gate_of(tmp_path)
+    parts = make_parts(now=lambda: EDGE_NOW, portal__edge=str(gate.path))
+    assert word("check.known.yes", "en") in get(parts, "/en/check/b_network.html").text
+    assert word("check.place.line", "en") in main_of(get(parts, "/en/check/line"))
+
+
+def test_the_ends_of_the_chart_lead_on(make_parts: MakeParts) -> None:
+    """S-X7: who is told that it works today can try at once; S-91: who needs another provider can look it up."""
+    parts = make_parts()
+    assert 'href="line"' in get(parts, "/ja/check/change_recommended.html").text
+    assert 'href="provider"' in get(parts, "/ja/check/change_required_other.html").text
 
 
 def test_every_way_through_the_chart_comes_to_an_end(make_parts: MakeParts) -> None:

@@ -154,7 +154,7 @@ def read_entries(
                 listener=_one_of(entry, "listener", _LISTENERS),
                 mechanism=_matching(entry, "mechanism", _MECHANISM),
                 tls=_matching(entry, "tls", _TLS),
-                name=name_form(entry.fields.get("account"), domains) if entry.event == "auth.refused" else None,
+                name=name_form(_typed(entry), domains) if entry.event == "auth.refused" else None,
                 here=is_here(entry.fields.get("client")),
             )
         )
@@ -217,6 +217,11 @@ def _tls_step(problem: str, reason: str) -> Step:
     if any(mark in problem for mark in _NO_TLS):
         return Step.TLS_WRONG_WAY
     return Step.TLS_FAILED
+
+
+def _typed(entry: Entry) -> object:
+    """Return the user name as it was typed: the canonical one beside it would tell that somebody has it."""
+    return entry.fields.get("claimed", entry.fields.get("account"))
 
 
 def _one_of(entry: Entry, name: str, known: Collection[str]) -> str:

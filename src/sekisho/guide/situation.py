@@ -8,7 +8,7 @@ seen and nothing known are two things.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sekisho.edge import Phase
@@ -79,6 +79,7 @@ class EdgeFacts:
     """What the gate knows of a line.
 
     Fields:
+        ours: the line is one of an access network of ours.
         closed: port 25 to foreign servers is explained or blocked now.
         closed_since: when these rules were made, UTC seconds since the epoch.
         free: exempt or fixed: port 25 stays open.
@@ -91,6 +92,7 @@ class EdgeFacts:
         closes_on: day on which port 25 will be closed, ISO 8601.
     """
 
+    ours: bool = False
     closed: bool = False
     closed_since: float | None = None
     free: bool = False
@@ -193,6 +195,7 @@ def edge_facts(record: LineRecord) -> EdgeFacts:
         closes_on = change[0].isoformat()
     free = record.fixed or record.exemption is not None
     common = EdgeFacts(
+        ours=bool(record.network),
         closed=record.closed,
         closed_since=record.applied or None,
         free=free,
@@ -204,11 +207,8 @@ def edge_facts(record: LineRecord) -> EdgeFacts:
     measured = {each.name: each.value for each in record.verdict.evidence} if record.verdict is not None else {}
     last = measured.get("last_seen")
     explained = record.explained
-    return EdgeFacts(
-        closed=common.closed,
-        closed_since=common.closed_since,
-        free=common.free,
-        closes_on=common.closes_on,
+    return replace(
+        common,
         attempts=int(measured.get("attempts_per_hour", 0)),
         last_attempt=float(last) if isinstance(last, int | float) else None,
         explained=sum(each.connections for each in explained),

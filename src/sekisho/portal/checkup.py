@@ -81,7 +81,7 @@ class Checkup:
         )
         facts = LineFacts(
             now=self._parts.now(),
-            place=Place(visitor.place.value),
+            place=_place(visitor, edge),
             ways=self.ways(visitor),
             log=log,
             since=since,
@@ -91,6 +91,13 @@ class Checkup:
             service=service,
         )
         return facts if facts.is_shared else replace(facts, clients=self._clients(entries))
+
+    async def place(self, visitor: Visitor, port: int | None) -> Place | None:
+        """Return where *visitor* is; None when nobody has told which networks are which."""
+        edge, _ = await self._gate(visitor, port)
+        portal = self._parts.settings.portal
+        is_told = self.has_gate or portal.own_lines or portal.campus_networks or portal.vpn_networks
+        return _place(visitor, edge) if is_told and visitor.known else None
 
     async def account(self, account: Account, visitor: Visitor) -> AccountFacts:
         """Return what is known of the account that *visitor* is logged in to.
@@ -199,6 +206,12 @@ class Checkup:
             ):
                 found[recognized.versions[0].id] = None
         return tuple(found)[:CLIENTS]
+
+
+def _place(visitor: Visitor, edge: EdgeFacts | None) -> Place:
+    """Return the visitor's place; the gate knows lines of ours that the portal's settings do not name."""
+    place = Place(visitor.place.value)
+    return Place.LINE if place is Place.OUTSIDE and edge is not None and edge.ours else place
 
 
 def _agents(entries: Iterable[Entry]) -> Iterable[str]:

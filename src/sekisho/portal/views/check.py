@@ -16,9 +16,9 @@ from sekisho.guide.diagnose import diagnose, timeline, unknown
 from sekisho.guide.lookup import Outgoing, probe
 from sekisho.guide.render import Pages, revisions
 from sekisho.guide.render.telling import Told, tell
-from sekisho.guide.situation import AccountFacts, LineFacts, Place
+from sekisho.guide.situation import AccountFacts, LineFacts
 from sekisho.portal.checkup import Checkup
-from sekisho.portal.flowchart import FLOW_PAGES, known_answer
+from sekisho.portal.flowchart import FLOW_PAGES, OWN_LINE, known_answer
 from sekisho.portal.forms import Refusal, form
 from sekisho.portal.gate import RateLimit
 from sekisho.portal.others import others
@@ -88,9 +88,16 @@ class _Views:
         path = f"check/{FLOW_PAGES.get(name, name)}.html"
         if path not in pages.paths:
             raise HTTPException(404)
-        visitor: Visitor = request.state.visitor
-        answer = known_answer(name, Place(visitor.place.value) if visitor.known else None)
-        values = {"known": word(f"check.known.{answer}", language), "answered": answer} if answer else {}
+        values: dict[str, object] = {}
+        if name == OWN_LINE:
+            answer = known_answer(await self._checkup.place(request.state.visitor, _port(request)))
+            values = {"known": word(f"check.known.{answer}", language), "answered": answer} if answer else {}
+        elif name in self._parts.catalog.selfcheck.outcomes:
+            actor = self._parts.catalog.selfcheck.outcomes[name].actor
+            key, target = (
+                ("check.way.provider", "provider") if actor == "other_provider" else ("check.door.line", "line")
+            )
+            values = {"more": [(word(key, language), target)]}
         text = pages.render(path, person=None, **{**frame_values(request), **values})
         headers = {"Cache-Control": "no-store", "Content-Language": language}
         return Response(text, 200, headers, "text/html; charset=utf-8")
