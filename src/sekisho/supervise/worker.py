@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -53,8 +52,6 @@ log = logging.getLogger(__name__)
 
 def run_worker(seat: Seat, configuration: Configuration, channel: Channel) -> int:
     """Be worker *seat* until the supervisor says otherwise. Returns the exit status of the process."""
-    # libuv would register each connection through a ring of its own: a system call that costs ten times epoll_ctl(2).
-    os.environ.setdefault("UV_USE_IO_URING", "0")
     with asyncio.Runner(loop_factory=NEW_LOOP) as runner:
         return runner.run(_live(seat, configuration, channel))
 
