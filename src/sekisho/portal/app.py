@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from . import pages
@@ -40,7 +40,6 @@ def make_app(parts: Parts, *, limit: RateLimit | None = None) -> Starlette:
             *(Route(f"/{language}", _start) for language in LANGUAGES),
             Route("/language/{language}/{path:path}", _switch),
             Route("/assets/{digest}/{name}", _asset),
-            Route("/health", _health),
             Route("/robots.txt", _robots),
             *(route for area in areas for route in area.routes(parts)),
         ],
@@ -85,11 +84,6 @@ async def _asset(request: Request) -> Response:
     if found is None:
         raise HTTPException(404)
     return found.answer(request)
-
-
-async def _health(request: Request) -> Response:
-    """Answer a monitor: this process works. What the stores are like is the operator's page to tell."""
-    return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
 
 
 async def _robots(request: Request) -> Response:

@@ -83,7 +83,12 @@ def routes(parts: Parts) -> list[Route]:
         )
         counted = tallies.totals("failures")
         listed = [
-            (moment(each.time), reason_words(failure_of(each.event, each.fields) or "", language), each.fields)
+            (
+                moment(each.time),
+                reason_words(failure_of(each.event, each.fields) or "", language),
+                *(str(each.fields.get(name, "")) for name in ("client", "account")),
+                next((str(each.fields[name]) for name in ("reply", "problem", "detail") if name in each.fields), ""),
+            )
             for each in found[:LISTED]
         ]
         return page(
