@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sekisho.edge.counters import Counted, Differences, counted, documents, sighting_of
+from sekisho.edge.counters import BESIDE, Beside, Counted, Differences, beside, counted, documents, sighting_of
 from sekisho.edge.load import load_policy
 from sekisho.edge.nflog import Sample
 from sekisho.edge.nft import Absent, NftError
@@ -34,6 +34,20 @@ def listing(name: str, *elements: tuple[Sequence[object], int, int]) -> str:
     ]
     described = {"family": "inet", "name": name, "table": "sekisho_count", "timeout": DAY, "elem": rows}
     return json.dumps({"nftables": [{"metainfo": {"version": "1.0.6"}}, {"set": described}]})
+
+
+def test_strays_and_answers_are_told_by_interface_and_address() -> None:
+    rows = [{"elem": {"val": "ppp0", "expires": 5, "counter": {"packets": 3, "bytes": 180}}}]
+    six = [{"elem": {"val": "2001:db8:100::1", "counter": {"packets": 2, "bytes": 80}}}]
+    four = [{"elem": {"val": "198.51.100.7", "counter": {"packets": 1, "bytes": 40}}}]
+    found = {
+        name: json.dumps({"nftables": [{"set": {"elem": rows}}]})
+        for name, rows in zip(BESIDE, (rows, four, six), strict=True)
+    }
+    assert beside(found) == Beside({"ppp0": 3}, {"198.51.100.7": 1, "2001:db8:100::1": 2})
+    assert beside({}) == Beside({}, {})
+    with pytest.raises(NftError):
+        beside({BESIDE[0]: '{"nftables": [{"set": {"elem": [5]}}]}'})
 
 
 HOME = ["198.51.100.7", 0, "203.0.113.5"]

@@ -36,8 +36,8 @@ SHARED = "100.64.0.9:4112-4127"
 class Gate:
     """A state directory with the explainer's beside it, written as the programs write them."""
 
-    def __init__(self, directory: Path, policy: Policy) -> None:
-        self.path = directory / "edge"
+    def __init__(self, directory: Path, policy: Policy, name: str = "edge") -> None:
+        self.path = directory / name
         self.explainer = directory / "explainer"
         self.state = StateDirectory(self.path)
         self.state.prepare()
@@ -248,6 +248,13 @@ def test_only_the_end_of_a_large_file_is_read(gate: Gate, monkeypatch: pytest.Mo
     monkeypatch.setattr("sekisho.edge.lookups.SEARCHED", 1000)
     assert gate.lookups().code(last) is not None
     assert gate.lookups().code(first) is None
+
+
+def test_the_directory_above_the_gates_will_do(tmp_path: Path, policy: Policy) -> None:
+    gate = Gate(tmp_path / "lib", policy, "gate")
+    gate.explained(HOME, "home")
+    found = Lookups(tmp_path / "lib", lambda: NOW).line(HOME)
+    assert (found.network, len(found.explained)) == ("home", 1)
 
 
 def test_a_policy_is_read_once_as_long_as_it_is_in_force(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,16 @@ def test_what_was_written_is_read_again(state: StateDirectory) -> None:
     assert again.pending() == pending
     again.clear_pending()
     assert again.pending() is None
+
+
+def test_directories_are_made_so_that_the_explainer_passes_by_and_the_group_of_the_gate_reads(tmp_path: Path) -> None:
+    before = os.umask(0o077)  # as in the helper
+    try:
+        StateDirectory(tmp_path / "sekisho-edge" / "gate").prepare()
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((tmp_path / "sekisho-edge" / name).stat().st_mode) for name in (".", "gate", "gate/versions")]
+    assert modes == [0o711, 0o700, 0o750]
 
 
 def test_an_empty_directory_says_that_nothing_holds(tmp_path: Path) -> None:

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from sekisho.edge.watcher import Verdict, WatcherSettings
 
 POLICY = Path("/etc/sekisho/edge.toml")
-STATE = Path("/var/lib/sekisho/edge")
+STATE = Path("/var/lib/sekisho-edge/gate")
 SHOWN_ELEMENTS = 10
 SHOWN_RULES = 60
+SHOWN_COUNTS = 5
 
 
 def declare(commands: Commands, common: argparse.ArgumentParser) -> None:
@@ -290,6 +291,8 @@ def run_status(arguments: argparse.Namespace) -> int:
         print("" if status["guard"] else "; NO GUARD: confirm or rollback now")
     print(f"kernel      {_held(status['held'])}", end="")
     print("; tables were changed since, by somebody: see `verify`" if status["changed_since"] else "")
+    _show_beside("strays", "packets with sources that belong elsewhere", status["strays"])
+    _show_beside("answers", "answers from port 25 that nobody here may have asked for", status["returned"])
     if status["before"]:
         print(f"before      {', '.join(version['id'] for version in status['before'])} (rollback goes there)")
     print()
@@ -298,6 +301,14 @@ def run_status(arguments: argparse.Namespace) -> int:
         [(_when(row["t"]), row["what"], row.get("version", ""), row.get("who", "")) for row in status["history"]],
     )
     return 0
+
+
+def _show_beside(name: str, words: str, counts: Mapping[str, int]) -> None:
+    if counts:
+        most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:SHOWN_COUNTS]
+        more = ", ..." if len(counts) > len(most) else ""
+        told = ", ".join(f"{printable(where)} {count}" for where, count in most)
+        print(f"{name:<11} {sum(counts.values())} {words} in the last day: {told}{more}")
 
 
 def _held(version: str | None) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DIRECTORY", "MAX_ANSWER", "SOCKET", "HelperClient", "HelperError", "Refused", "Request"]
 
-DIRECTORY: Final = Path("/var/lib/sekisho/edge")
+DIRECTORY: Final = Path("/var/lib/sekisho-edge/gate")
 SOCKET: Final = Path("/run/sekisho/edge.sock")
 PACKAGES: Final = Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ nft cannot set a counter back, so `Differences` subtracts, and knows that an ele
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final, TypeAlias
@@ -16,13 +16,14 @@ from typing import Any, Final, TypeAlias
 from .nflog import Sample
 from .nft import Absent, NftError, Run
 from .policy import Policy
-from .render import ATTEMPTS, PACKETS
+from .render import ATTEMPTS, PACKETS, RETURNED, STRAY_SOURCES
 from .ruleset import COUNT_TABLE
 from .sightings import Kind, Sighting
 
-__all__ = ["Counted", "Differences", "counted", "documents", "sighting_of"]
+__all__ = ["BESIDE", "Beside", "Counted", "Differences", "beside", "counted", "documents", "sighting_of"]
 
 SETS: Final = (*PACKETS.values(), *ATTEMPTS.values())
+BESIDE: Final = (STRAY_SOURCES, *RETURNED.values())
 UNKNOWN: Final = "unknown"  # network of a source that the policy does not name any more
 
 Key: TypeAlias = tuple[str, int, str]  # source, block of ports, destination
@@ -56,14 +57,28 @@ class _Element:
     idle: float = 0.0
 
 
-def documents(run: Run) -> dict[str, str]:
-    """Let nft list the sets that count, as JSON by name; those that are not there are left out.
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What was counted besides lines, in the last day; packets, since these have no connections.
+
+    Fields:
+        strays: with a source that is none of its interface's network, by interface.
+        returned: SYN+ACK from port 25 outside towards lines that may not send there, by the line's address: the answers
+            to packets that were forged with it, or left by another network.
+    """
+
+    strays: Mapping[str, int]
+    returned: Mapping[str, int]
+
+
+def documents(run: Run, names: Sequence[str] = SETS) -> dict[str, str]:
+    """Let nft list sets that count, as JSON by name; those that are not there are left out.
 
     Raises:
         NftError: no privilege, or no nft.
     """
     found = {}
-    for name in SETS:
+    for name in names:
         try:
             found[name] = run(["-j", "list", "set", "inet", COUNT_TABLE, name])
         except Absent:
@@ -83,6 +98,25 @@ def counted(listings: Mapping[str, str], policy: Policy) -> list[Counted]:
         for key, one in _elements(listings).items()
         if one.packets
     ]
+
+
+def beside(listings: Mapping[str, str]) -> Beside:
+    """Return what stands in listings of `BESIDE`.
+
+    Raises:
+        NftError: they cannot be read.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for name, listed in listings.items():
+        counts = found.setdefault(STRAY_SOURCES if name == STRAY_SOURCES else "", {})
+        try:
+            for row in json.loads(listed)["nftables"]:
+                for element in row.get("set", {}).get("elem", ()):
+                    one = element["elem"]
+                    counts[str(one["val"])] = int(one["counter"]["packets"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise NftError(f"a counter cannot be read: {error!r}") from error
+    return Beside(found.get(STRAY_SOURCES, {}), found.get("", {}))
 
 
 class Differences:

@@ -136,6 +136,17 @@ def _counters(backend: Backend, request: Request, document: bytes, who: str) -> 
     return {"documents": documents(backend.run)}
 
 
+def _status(backend: Backend, request: Request, document: bytes, who: str) -> object:
+    from .counters import BESIDE, Beside, beside, documents
+
+    status = backend.status()
+    try:
+        counted = beside(documents(backend.run, BESIDE))
+    except EdgeError:  # the rest is worth telling all the same
+        counted = Beside({}, {})
+    return {**asdict(status), **asdict(counted)}
+
+
 VERBS: Final[dict[str, Handler]] = {
     "plan": _plan,
     "apply": _apply,
@@ -145,7 +156,7 @@ VERBS: Final[dict[str, Handler]] = {
     "quarantine": _quarantine,
     "quarantined": lambda backend, request, document, who: Quarantine(backend).listed(),
     "restore": lambda backend, request, document, who: backend.restore(who=who),
-    "status": lambda backend, request, document, who: backend.status(),
+    "status": _status,
     "counters": _counters,
 }
 WITH_POLICY: Final = frozenset({"plan", "apply", "quarantine"})

@@ -122,11 +122,13 @@ class Lookups:
         """Look into these directories; nothing is read yet, and none of them need exist.
 
         Args:
-            state: of the gate, ``/var/lib/sekisho/edge`` as a rule.
+            state: of the gate, ``/var/lib/sekisho-edge/gate`` as a rule; the directory above it does as well.
             now: UTC epoch.
             explainer: the explainer's files; ``explainer`` beside *state* unless given.
             sightings: what the watcher records; ``sightings`` beside *state* unless given.
         """
+        if not (state / "versions").is_dir() and (state / "gate").is_dir():
+            state = state / "gate"
         self._state = StateDirectory(state)
         self._now = now
         self._explainer = explainer or state.absolute().parent / "explainer"

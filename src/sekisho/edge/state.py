@@ -190,8 +190,14 @@ class StateDirectory:
 
     def prepare(self) -> None:
         """Make the directory, for its owner alone."""
-        make_directory_durably(self.path, mode=0o700)
-        make_directory_durably(self.path / "versions", mode=0o750)
+        if not (self.path / "versions").is_dir():
+            before = os.umask(0o022)  # the helper's own would keep out the directory's group
+            try:
+                make_directory_durably(self.path.parent, mode=0o711)
+                make_directory_durably(self.path, mode=0o700)
+                make_directory_durably(self.path / "versions", mode=0o750)
+            finally:
+                os.umask(before)
         found = self.path.stat()
         if found.st_uid != os.geteuid() or found.st_mode & 0o022:
             raise StateDamaged(

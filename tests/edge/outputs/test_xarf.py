@@ -1,5 +1,6 @@
 """X-ARF: what the published schema wants is there (core: required fields and formats;
-infrastructure/botnet). The schema: xarf.org/schemas/v4; the Python package xarf 1.0.0 found no mistake in these reports."""
+infrastructure/botnet). The schema: xarf.org/schemas/v4; the Python package xarf 1.0.0 finds no mistake in such reports.
+"""
 
 from __future__ import annotations
 
