@@ -10,7 +10,6 @@ import urllib.parse
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -19,9 +18,13 @@ from tests.edge.test_lookups import TODAY, Gate
 
 from sekisho.edge.load import load_policy
 from sekisho.edge.policy import Phase
+from sekisho.guide.diagnose import Change, Unknown
 from sekisho.guide.findings import Kind, say
-from sekisho.guide.lookup import Answer, Finder, Outgoing, Published, Source
+from sekisho.guide.lookup import Answer, Finder, Outgoing, Published, Reached, Source
+from sekisho.guide.lookup.document import SECURITY, USER_NAMES
+from sekisho.guide.situation import Place
 from sekisho.portal.errors import Unavailable
+from sekisho.portal.health import Check, State
 from sekisho.portal.parts import Parts
 from sekisho.portal.words import word
 
@@ -48,18 +51,14 @@ def refused_login(**changes: object) -> tuple[str, dict[str, object]]:
     return "auth.refused", {**fields, **changes}
 
 
-class Alive:
-    """Mail processes that answer."""
-
-    @staticmethod
-    async def ask(parts: Parts, verb: str, **arguments: object) -> list[Any]:
-        return [{"worker": 0}]
+def mail_is(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sekisho.portal.health._mail", lambda parts: Check("mail", state, "all"))
 
 
 @pytest.fixture(autouse=True)
 def service(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mail service answers, unless a test says otherwise."""
-    monkeypatch.setattr(Parts, "ask", Alive.ask)
+    mail_is(State.GOOD, monkeypatch)
 
 
 def main_of(answer: httpx.Response) -> str:
@@ -97,6 +96,23 @@ def test_a_refused_login_of_the_line_is_found_without_a_name(make_parts: MakePar
 
 def title(kind: Kind, language: str = "en") -> str:
     return say(f"title.{kind}", language)
+
+
+COMPOSED = (
+    [f"check.unknown.{each}" for each in Unknown]
+    + [f"check.change.{each}" for each in Change]
+    + [f"check.place.{each}" for each in Place]
+    + [f"check.probe.{each}" for each in Reached]
+    + [f"check.provider.source.{each}" for each in Source]
+    + [f"check.provider.security.{each}" for each in SECURITY.values()]
+    + [f"check.provider.user_name.{each}" for each in USER_NAMES.values()]
+    + ["check.known.yes", "check.known.no"]
+)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_word_that_is_put_together_exists(language: str) -> None:
+    assert all(word(key, language) for key in COMPOSED)
 
 
 # What it must never tell
@@ -316,10 +332,7 @@ def test_a_log_without_addresses_is_told_as_that(make_parts: MakeParts) -> None:
 def test_without_mail_processes_the_server_is_said_to_be_the_reason(
     make_parts: MakeParts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def ask(parts: Parts, verb: str, **arguments: object) -> list[Any]:
-        raise Unavailable("service", "none answers")
-
-    monkeypatch.setattr(Parts, "ask", ask)
+    mail_is(State.BAD, monkeypatch)
     text = main_of(get(make_parts(), "/ja/check/line"))
     assert f"{word('check.likeliest', 'ja')} {title(Kind.SERVER_TROUBLE, 'ja')}" in text
 

@@ -28,7 +28,7 @@ from sekisho.queue import Filter, SpoolError, SpoolReader, State
 from sekisho.store import StoreError
 from sekisho.telemetry import Entry, Recall
 
-from .errors import Unavailable
+from . import health
 from .parts import Parts
 from .visitor import Visitor, normal_address
 
@@ -47,6 +47,7 @@ class Checkup:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._health = health.Checkup(parts)
         edge = parts.settings.portal.edge
         self._lookups = Lookups(edge, parts.now) if edge is not None else None
         self._domains = frozenset(
@@ -143,11 +144,10 @@ class Checkup:
     # ------------------------------------------------------------------ inside
 
     async def _service(self) -> Service:
-        try:
-            await self._parts.ask("ping")
-        except Unavailable:
+        states = {check.name: check.state for check in await self._health.look()}
+        if states["mail"] is health.State.BAD:
             return Service.AWAY
-        return Service.WELL
+        return Service.FULL if states["disk"] is health.State.BAD else Service.WELL
 
     async def _gate(self, visitor: Visitor, port: int | None) -> tuple[EdgeFacts | None, bool]:
         if self._lookups is None or not visitor.known:
