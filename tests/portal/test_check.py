@@ -227,6 +227,8 @@ def test_the_chart_is_answered_beforehand_where_the_line_tells(make_parts: MakeP
     assert word("check.known.yes", "en") not in get(parts, "/en/check/b_client.html").text
     untold = get(make_parts(), "/en/check/b_network.html").text
     assert word("check.known.no", "en") not in untold, "nobody told which networks are which"
+    assert word("check.place.outside", "en") not in main_of(get(make_parts(), "/en/check/line"))
+    assert word("check.place.outside", "en") in main_of(get(parts, "/en/check/line", address="203.0.113.9"))
 
 
 def test_the_gate_knows_lines_that_the_settings_do_not_name(make_parts: MakeParts, tmp_path: Path) -> None:

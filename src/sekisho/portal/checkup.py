@@ -59,6 +59,12 @@ class Checkup:
         """Whether a gate is to be asked at all."""
         return self._lookups is not None
 
+    @property
+    def knows_networks(self) -> bool:
+        """Whether anybody has told which networks are which; without, everybody would seem to be elsewhere."""
+        portal = self._parts.settings.portal
+        return self.has_gate or bool(portal.own_lines or portal.campus_networks or portal.vpn_networks)
+
     def ways(self, visitor: Visitor) -> Ways:
         """Return what is open to *visitor*."""
         portal = self._parts.settings.portal
@@ -96,9 +102,7 @@ class Checkup:
     async def place(self, visitor: Visitor, port: int | None) -> Place | None:
         """Return where *visitor* is; None when nobody has told which networks are which."""
         edge, _ = await self._gate(visitor, port)
-        portal = self._parts.settings.portal
-        is_told = self.has_gate or portal.own_lines or portal.campus_networks or portal.vpn_networks
-        return _place(visitor, edge) if is_told and visitor.known else None
+        return _place(visitor, edge) if self.knows_networks and visitor.known else None
 
     async def account(self, account: Account, visitor: Visitor) -> AccountFacts:
         """Return what is known of the account that *visitor* is logged in to.

@@ -119,7 +119,7 @@ class _Views:
             account_away=account_away,
             when=_when(request),
             now=line.now,
-            place=line.place,
+            place=line.place if self._checkup.knows_networks else None,
             parameters=self._parts.card.parameters,
             client=lambda name: self._parts.catalog.versions[name].names,
             problem=lambda name: self._parts.catalog.selfcheck.symptoms[name].text,
