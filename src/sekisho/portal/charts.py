@@ -17,7 +17,9 @@ __all__ = ["MAX_SERIES", "Bar", "Columns", "Series", "bars", "columns"]
 MAX_SERIES = 6  # colors that can be told apart
 
 WIDTH, HEIGHT = 720, 220
-LEFT, RIGHT, TOP, BOTTOM = 44, 6, 10, 42
+LEFT, RIGHT, TOP, BOTTOM = 44, 14, 10, 42
+DAY_WIDTH = 46  # of a day's name
+END = Markup(' class="end"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +160,14 @@ def _axis(chart: Columns) -> Markup:
     base = HEIGHT - BOTTOM
     for position, text in chart.ticks.items():
         x = _x(position, chart)
-        found += Markup('<path class="axis" d="M{:g} {}v5"/><text class="soft" x="{:g}" y="{}">{}</text>').format(
-            x, base, x, base + 17, text
-        )
+        found += Markup(
+            '<path class="axis" d="M{:g} {}v5"/><text class="soft middle" x="{:g}" y="{}">{}</text>'
+        ).format(x, base, x, base + 17, text)
     for position, text in chart.days.items():
         x = _x(position, chart)
-        found += Markup('<path class="day" d="M{:g} {}V{}"/><text x="{:g}" y="{}">{}</text>').format(
-            x, TOP, base + 34, x + 4, base + 34, text
+        is_last = x > WIDTH - RIGHT - DAY_WIDTH
+        found += Markup('<path class="day" d="M{:g} {}V{}"/><text{} x="{:g}" y="{}">{}</text>').format(
+            x, TOP, base + 36, END if is_last else "", x + (-4 if is_last else 4), base + 36, text
         )
     return found
 

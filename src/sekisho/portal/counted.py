@@ -55,5 +55,5 @@ def by_hour(
         unknown=unknown if tallies.since is not None else len(labels),
         unknown_name=word("operator.chart.unknown", language),
         table=(word("operator.chart.numbers", language), word("operator.chart.hour", language)),
-        none=word("operator.chart.none", language),
+        none=word("operator.chart.none" if tallies.since is not None else "operator.known.nothing", language),
     )

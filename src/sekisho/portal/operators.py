@@ -91,12 +91,11 @@ def duration(seconds: float, language: str) -> str:
     parts: list[str] = []
     for size, name in UNITS:
         number, left = divmod(left, size)
-        if number or (parts and len(parts) < 2):
-            parts.append(word(f"operator.unit.{name}", language, number=number) if number else "")
-        if len(parts) == 2:
+        if number:
+            parts.append(word(f"operator.unit.{name}", language, number=number))
+        if number >= 10 or len(parts) == 2 or (parts and not number):
             break
-    joint = "" if language == "ja" else " "
-    return joint.join(part for part in parts if part) or word("operator.unit.seconds", language, number=0)
+    return " ".join(parts) or word("operator.unit.seconds", language, number=0)
 
 
 def octets(number: int) -> str:
