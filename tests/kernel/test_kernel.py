@@ -33,14 +33,14 @@ def kernel() -> Kernel:
     return compiled
 
 
-@pytest.mark.skipif(os.environ.get("SEKISHO_KERNEL") == "python", reason="this run is the one without")
+@pytest.mark.skipif("PURE_PYTHON" in os.environ, reason="this run is the one without")
 def test_everything_works_the_same_without_the_kernel() -> None:
     """What no test of this folder compares octet by octet: the server, the header and the log in Python alone."""
     tests = ["tests/kernel", "tests/corpus", "tests/server", "tests/message", "tests/telemetry/test_events.py"]
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
         cwd=ROOT,
-        env={**os.environ, "SEKISHO_KERNEL": "python"},
+        env={**os.environ, "PURE_PYTHON": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -50,7 +50,7 @@ def test_everything_works_the_same_without_the_kernel() -> None:
 
 def test_the_environment_switches_the_kernel_off() -> None:
     code = "import sekisho.kernel, sekisho.smtp.server as s; print(sekisho.kernel.compiled, s.run_dialogue.__name__)"
-    environment = {**os.environ, "SEKISHO_KERNEL": "python", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PURE_PYTHON": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert printed.stdout.split() == ["None", "run_in_python"]
 

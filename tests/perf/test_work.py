@@ -4,7 +4,7 @@ A change that makes a path heavier on purpose writes the new figures, which the 
 
     SEKISHO_PERF_UPDATE=1 python -m pytest tests/perf
 
-The compiled kernel takes work from Python, so each figure is kept with and without it (SEKISHO_KERNEL=python).
+The compiled kernel takes work from Python, so each figure is kept with and without it (PURE_PYTHON=1).
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The compiled kernel, where it could be built: the plain case of what is done for every message, in C.
 
 It is optional. Whoever uses it has Python that does the same and more: the long way of the rare case, and the whole way
-where there is no kernel (no compiler at the installation, another interpreter) or where it is switched off:
+where there is no kernel (no compiler at the installation, another interpreter) or where it is switched off, as in
+other packages, by
 
-    SEKISHO_KERNEL=python
+    PURE_PYTHON=1
 
 Pure computation: no I/O, no clock, nothing kept between two calls.
 """
@@ -37,7 +38,7 @@ class Kernel:
 
 
 def _load() -> Kernel | None:
-    if environ.get("SEKISHO_KERNEL") == "python":
+    if environ.get("PURE_PYTHON"):
         return None
     try:
         from ._kernel import Pump, render_event, split_header
