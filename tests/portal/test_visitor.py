@@ -90,7 +90,7 @@ def test_of_forwarded_too_and_a_quote_that_swallows_the_proxys_word_leaves_the_v
     if found.known:
         assert found.address == str(real)
     else:
-        assert (found.place, found.operator, found.secure) == (Place.OUTSIDE, False, False)
+        assert (found.place, found.operator) == (Place.OUTSIDE, False)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +121,9 @@ def test_a_proxy_that_does_not_tell_leaves_the_visitor_without_a_place(value: st
     for headers in ([("x-forwarded-for", value)], []):
         found = through_proxy(*headers)
         assert (found.address, found.known, found.place, found.operator) == (PROXY, False, Place.OUTSIDE, False)
+        assert not found.secure
+        over_tls = through_proxy(*headers, ("x-forwarded-proto", "https"))
+        assert over_tls.secure, "who it is does not matter to whether somebody listens"
 
 
 def test_places_by_the_networks_of_the_operator() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 BEHIND_A_WEB_SERVER = {  # what most machines have on port 443 already; see docs/operate/portal.md
     "portal.addresses": '["127.0.0.1:8080"]',
-    "portal.trusted_proxies": '["127.0.0.0/8", "::1/128"]',
+    "portal.trusted_proxies": '["127.0.0.1/32", "::1/128"]',
 }
 
 

@@ -111,18 +111,27 @@ def look_at(peer: str, headers: Headers, *, tls: bool, around: Surroundings) -> 
         return Visitor(peer, tls, Place.OUTSIDE, proxied=False, known=False, https=tls)
     if not _within(address, around.proxies):
         return _direct(address, headers, tls, around)
-    hops = _forwarded(headers) if around.header == "forwarded" else _x_forwarded(headers)
-    found, https = _visitor_of(hops, around.proxies)
-    if found is None:
-        return Visitor(str(address), https, Place.OUTSIDE, proxied=True, known=False, https=https)
+    hop = _nearest(_forwarded(headers) if around.header == "forwarded" else _x_forwarded(headers), around.proxies)
+    found = hop.address
+    if found is None or _within(found, around.proxies):
+        # a proxy does not tell, or somebody sits at its machine: nobody can say which
+        return Visitor(str(found or address), hop.https, Place.OUTSIDE, proxied=True, known=False, https=hop.https)
     return Visitor(
         str(found),
-        https,
+        hop.https,
         _place(found, around),
         proxied=True,
-        https=https,
+        https=hop.https,
         operator=_within(found, around.operators),
     )
+
+
+def _nearest(hops: Sequence[_Hop], proxies: Iterable[Network]) -> _Hop:
+    """Return the right-most hop that is no proxy of ours; the first one when all are."""
+    for hop in reversed(hops):
+        if hop.address is None or not _within(hop.address, proxies):
+            return hop
+    return hops[0]
 
 
 def _direct(address: Address, headers: Headers, tls: bool, around: Surroundings) -> Visitor:
@@ -164,14 +173,6 @@ class _Hop:
 
     address: Address | None
     https: bool
-
-
-def _visitor_of(hops: Sequence[_Hop], proxies: Iterable[Network]) -> tuple[Address | None, bool]:
-    """Return the right-most hop that is no proxy of ours; None when the chain does not tell."""
-    for hop in reversed(hops):
-        if hop.address is None or not _within(hop.address, proxies):
-            return hop.address, hop.https
-    return None, False
 
 
 def _joined(headers: Headers, wanted: bytes) -> str:

@@ -8,7 +8,7 @@ import json
 import os
 import pwd
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from sekisho.net.dns_settings import DnsSettings
@@ -59,12 +59,18 @@ def check(path: Path, environment: Mapping[str, str], *, before_start: bool = Fa
     identity, named = _user(settings)
     findings += named
     findings += as_service_user(identity, lambda: _as_service(settings, path, environment, where))
-    findings += portal_check.portal(settings, where)
+    findings += _portal(settings, where, before_start)
     findings += _accounts(settings, where)
     findings += _ports(settings, where)
     if not before_start:
         findings += asyncio.run(_dns(settings.dns, settings.hostname))
     return Report(tuple(findings))
+
+
+def _portal(settings: Settings, where: Places, before_start: bool) -> list[Finding]:
+    """Pages that do not work are no reason for mail not to start."""
+    found = portal_check.portal(settings, where)
+    return [replace(each, grade="warning") if before_start and each.grade == "error" else each for each in found]
 
 
 def _as_service(settings: Settings, path: Path, environment: Mapping[str, str], where: Places) -> list[Finding]:

@@ -69,7 +69,7 @@ def _who_reaches(settings: Settings) -> Iterator[Finding]:
             "warning",
             "portal.trusted_proxies",
             "only this machine reaches the portal, and no web server in front of it is believed",
-            'name it: trusted_proxies = ["127.0.0.0/8", "::1/128"]; without one in front, listen on ":443"',
+            'name it: trusted_proxies = ["127.0.0.1/32", "::1/128"]; without one in front, listen on ":443"',
         )
 
 
@@ -118,7 +118,7 @@ def _libraries() -> Iterator[Finding]:
     missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
     if missing or not os.access(os.__file__, os.R_OK):
         text = f"the service user cannot read {', '.join(missing) or 'the standard library'}: the portal does not start"
-        yield Finding("error", "portal", text, "install Sekisho where every user may read, such as below /opt")
+        yield Finding("warning", "portal", text, "install Sekisho where every user may read, such as below /opt")
 
 
 def _logo(path: Path) -> Iterator[Finding]:
