@@ -13,7 +13,7 @@ from tests.guide.samples import card
 from sekisho.edge.lookups import LineRecord
 from sekisho.edge.verdicts import VerdictKind
 from sekisho.guide import catalog
-from sekisho.guide.diagnose import Change, Timeline, Unknown, diagnose, timeline, unknown
+from sekisho.guide.diagnose import Unknown, diagnose, unknown
 from sekisho.guide.findings import Certainty, Finding, Kind, Link, Remedy, To, What
 from sekisho.guide.seen import NameForm, Step, name_form, read_entries, step_of_reply
 from sekisho.guide.situation import (
@@ -29,6 +29,7 @@ from sekisho.guide.situation import (
     account_seen,
     edge_facts,
 )
+from sekisho.guide.story import Change, Timeline, timeline
 from sekisho.server.session import NO_LONGER, PASSWORD_CHANGED, SUSPENDED
 from sekisho.smtp import replies
 from sekisho.telemetry import Entry

@@ -18,11 +18,12 @@ from tests.edge.test_lookups import TODAY, Gate
 
 from sekisho.edge.load import load_policy
 from sekisho.edge.policy import Phase
-from sekisho.guide.diagnose import Change, Unknown
+from sekisho.guide.diagnose import Unknown
 from sekisho.guide.findings import Kind, say
 from sekisho.guide.lookup import Answer, Finder, Outgoing, Published, Reached, Source
 from sekisho.guide.lookup.document import SECURITY, USER_NAMES
 from sekisho.guide.situation import Place
+from sekisho.guide.story import Change
 from sekisho.portal.errors import Unavailable
 from sekisho.portal.health import Check, State
 from sekisho.portal.parts import Parts

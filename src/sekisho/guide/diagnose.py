@@ -7,7 +7,7 @@ the past, and at an address that many people share nothing is more than likely.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import Final
 
@@ -16,121 +16,22 @@ from sekisho.edge.verdicts import VerdictKind
 from .card import Card
 from .choose import choose
 from .findings import Certainty, Evidence, Finding, Kind, Link, Remedy, To, What, ranked
+from .meaning import Rule, has_worked, rule_of
 from .model import TLS_ORDER, Catalog
 from .seen import NameForm, Seen, Step
 from .situation import AccountFacts, EdgeFacts, LineFacts, Log, Mail, Place, Service, Ways
 
-__all__ = ["Change", "Timeline", "Unknown", "diagnose", "timeline", "unknown"]
+__all__ = ["Unknown", "diagnose", "unknown"]
 
 MINUTE: Final = 60.0
 DAY: Final = 86400.0
 FRESH: Final = 15 * MINUTE  # at a shared address, what is older is hardly about this person
 PAST: Final = 3 * DAY  # a failure before a success is told for this long
-HANDSHAKES: Final = (Step.TLS_TOO_OLD, Step.TLS_REFUSED_BY_CLIENT, Step.TLS_WRONG_WAY, Step.TLS_FAILED)
 PASSWORD_MECHANISMS: Final = ("PLAIN", "LOGIN", "")
 BLOCKLIST_MARKS: Final = (
     "blocklist", "block list", "blacklist", "blocked using", "dnsbl", "rbl", "spamhaus", "spamcop", "barracuda",
     "reputation",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """What a step means.
-
-    Fields:
-        problem: page of the catalog that says more.
-        most: the finding is never surer than this.
-    """
-
-    kind: Kind
-    what: What
-    remedies: tuple[Remedy, ...]
-    problem: str
-    most: Certainty = Certainty.SURE
-
-
-_STILL_25: Final = _Rule(Kind.STILL_PORT_25, What.REACHED_25, (Remedy.CHANGE_PORT, Remedy.OPEN_GUIDE), "relay_denied")
-_RULES: Final = {
-    Step.TLS_TOO_OLD: _Rule(
-        Kind.TLS_TOO_OLD, What.TLS_VERSION, (Remedy.REPLACE_CLIENT, Remedy.OPEN_GUIDE), "tls_handshake"
-    ),
-    Step.TLS_REFUSED_BY_CLIENT: _Rule(
-        Kind.CERTIFICATE,
-        What.TLS_REFUSED_BY_CLIENT,
-        (Remedy.RIGHT_NAME, Remedy.CHECK_CLOCK, Remedy.REPLACE_CLIENT),
-        "certificate_warning",
-    ),
-    Step.TLS_WRONG_WAY: _Rule(
-        Kind.WRONG_SECURITY, What.TLS_WRONG_WAY, (Remedy.RIGHT_PAIR, Remedy.OPEN_GUIDE), "tls_handshake"
-    ),
-    Step.TLS_FAILED: _Rule(
-        Kind.WRONG_SECURITY,
-        What.TLS_FAILED,
-        (Remedy.RIGHT_PAIR, Remedy.OPEN_GUIDE),
-        "tls_handshake",
-        Certainty.POSSIBLE,
-    ),
-    Step.CROWDED: _Rule(Kind.CROWDED, What.CONNECTIONS, (Remedy.CHECK_DEVICES, Remedy.WAIT), "too_many"),
-    Step.LOGIN_REFUSED: _Rule(
-        Kind.WRONG_PASSWORD, What.LOGIN_REFUSED, (Remedy.RETYPE_PASSWORD, Remedy.OPEN_GUIDE), "auth_failed"
-    ),
-    Step.LOGIN_PUT_OFF: _Rule(
-        Kind.THROTTLED,
-        What.LOGIN_PUT_OFF,
-        (Remedy.CHECK_DEVICES, Remedy.RETYPE_PASSWORD, Remedy.WAIT),
-        "password_prompt",
-    ),
-    Step.LOGIN_BROKEN_OFF: _Rule(
-        Kind.MECHANISM,
-        What.LOGIN_BROKEN_OFF,
-        (Remedy.NORMAL_PASSWORD, Remedy.OPEN_GUIDE),
-        "password_prompt",
-        Certainty.POSSIBLE,
-    ),
-    Step.MECHANISM_REFUSED: _Rule(
-        Kind.MECHANISM, What.MECHANISM_REFUSED, (Remedy.NORMAL_PASSWORD, Remedy.OPEN_GUIDE), "mechanism_unsupported"
-    ),
-    Step.CLEARTEXT_LOGIN: _Rule(
-        Kind.CLEARTEXT, What.PASSWORD_IN_CLEAR, (Remedy.ENABLE_TLS, Remedy.OPEN_GUIDE), "mechanism_unsupported"
-    ),
-    Step.NO_TLS: _Rule(Kind.CLEARTEXT, What.NO_TLS, (Remedy.ENABLE_TLS, Remedy.OPEN_GUIDE), "auth_required"),
-    Step.NO_AUTH: _Rule(Kind.NO_AUTH, What.NO_LOGIN, (Remedy.ENABLE_AUTH, Remedy.OPEN_GUIDE), "auth_required"),
-    Step.RELAY_REFUSED: _STILL_25,
-    Step.AUTH_ON_25: _STILL_25,
-    Step.SENDER_REFUSED: _Rule(Kind.SENDER, What.SENDER_REFUSED, (Remedy.RIGHT_SENDER,), "sender_rejected"),
-    Step.HEADER_REFUSED: _Rule(Kind.SENDER, What.HEADER_REFUSED, (Remedy.RIGHT_SENDER,), "sender_rejected"),
-    Step.RECIPIENT_REFUSED: _Rule(
-        Kind.RECIPIENT, What.RECIPIENT_REFUSED, (Remedy.CORRECT_RECIPIENT,), "recipient_rejected"
-    ),
-    Step.TOO_BIG: _Rule(Kind.TOO_BIG, What.BIG_REFUSED, (Remedy.SMALLER,), "too_big"),
-    Step.LIMIT: _Rule(Kind.HOURLY_LIMIT, What.LIMIT_REACHED, (Remedy.WAIT, Remedy.ASK_US), "too_many"),
-    Step.SERVER: _Rule(Kind.SERVER_TROUBLE, What.SERVER_REFUSED, (Remedy.WAIT, Remedy.ASK_US), "server_unavailable"),
-}
-_ON_25: Final = {
-    **dict.fromkeys(
-        (
-            Step.RELAY_REFUSED,
-            Step.AUTH_ON_25,
-            Step.NO_AUTH,
-            Step.NO_TLS,
-            Step.CLEARTEXT_LOGIN,
-            Step.MECHANISM_REFUSED,
-            Step.LOGIN_REFUSED,
-            Step.LOGIN_PUT_OFF,
-            Step.LOGIN_BROKEN_OFF,
-        ),
-        _STILL_25,
-    ),
-    Step.LEFT: replace(_STILL_25, most=Certainty.LIKELY),
-}
-_LEFT_IN_TLS: Final = _Rule(
-    Kind.CERTIFICATE,
-    What.LEFT_AFTER_TLS,
-    (Remedy.RIGHT_NAME, Remedy.CHECK_CLOCK),
-    "certificate_warning",
-    Certainty.POSSIBLE,
-)
 
 
 def diagnose(line: LineFacts, account: AccountFacts | None, card: Card, catalog: Catalog) -> tuple[Finding, ...]:
@@ -157,10 +58,10 @@ def diagnose(line: LineFacts, account: AccountFacts | None, card: Card, catalog:
 
 def _of_seen(seen: Sequence[Seen], facts: LineFacts, card: Card, *, shared: bool) -> Iterator[Finding]:
     """Yield a finding for each kind of failure."""
-    worked = max((each.at for each in seen if _has_worked(each)), default=None)
-    groups: dict[_Rule, list[Seen]] = {}
+    worked = max((each.at for each in seen if has_worked(each)), default=None)
+    groups: dict[Rule, list[Seen]] = {}
     for each in seen:
-        if (rule := _rule(each)) is not None:
+        if (rule := rule_of(each)) is not None:
             groups.setdefault(rule, []).append(each)
     for rule, group in groups.items():
         certainty = _certainty(group[-1].at, worked, facts.now, shared=shared)
@@ -180,19 +81,6 @@ def _of_seen(seen: Sequence[Seen], facts: LineFacts, card: Card, *, shared: bool
         yield finding
         if rule.kind is Kind.WRONG_PASSWORD:
             yield from _of_logins(group, finding, facts.ways, card)
-
-
-def _rule(seen: Seen) -> _Rule | None:
-    """Return what *seen* means; None when it is no failure of somebody who wants to send."""
-    if seen.listener == "mx":
-        return _ON_25.get(seen.step)
-    if seen.step is Step.LEFT:
-        return _LEFT_IN_TLS if seen.tls else None
-    return _RULES.get(seen.step)
-
-
-def _has_worked(seen: Seen) -> bool:
-    return seen.step is Step.ACCEPTED and seen.listener != "mx"
 
 
 def _certainty(last: float, worked: float | None, now: float, *, shared: bool) -> Certainty | None:
@@ -469,8 +357,8 @@ def _of_clients(clients: Sequence[str], card: Card, catalog: Catalog) -> Iterato
 def _of_silence(line: LineFacts, account: AccountFacts | None, found: Sequence[Finding]) -> Iterator[Finding]:
     """Yield what it means that sending works, or that nothing was heard at all."""
     own = line.seen if account is None and not line.is_shared else account.seen if account is not None else ()
-    worked = max((each.at for each in own if _has_worked(each)), default=None)
-    failed = max((each.at for each in own if _rule(each) is not None), default=0.0)
+    worked = max((each.at for each in own if has_worked(each)), default=None)
+    failed = max((each.at for each in own if rule_of(each) is not None), default=0.0)
     if worked is not None and worked > failed and line.now - worked <= DAY:
         yield Finding(
             Kind.ALL_WELL, Certainty.SURE, (Evidence(What.ACCEPTED, last=worked),), (Remedy.NOTHING,), (), worked
@@ -512,80 +400,7 @@ def _with_guide(finding: Finding, own: tuple[Link, ...]) -> Finding:
     return replace(finding, links=(*(own or (Link(To.GUIDE),)), *finding.links))
 
 
-# ------------------------------------------------------------------ the story
-
-
-class Change(StrEnum):
-    """What was different at the first failure from the last success."""
-
-    GATE = "gate"  # port 25 of this line was closed meanwhile
-    PASSWORD = "password"  # noqa: S105 - no password
-    NETWORK = "network"
-    LISTENER = "listener"
-    TLS = "tls"
-    MECHANISM = "mechanism"
-    NONE = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """Until when it worked, and what was new when it first failed.
-
-    Fields:
-        worked: the last success; None when none is known.
-        failed: the first failure after it; None when nothing failed since.
-        changes: in the order of `Change`; `Change.NONE` when nothing that is known did.
-    """
-
-    worked: float | None
-    failed: float | None
-    changes: tuple[Change, ...] = ()
-
-
-def timeline(line: LineFacts, account: AccountFacts | None) -> Timeline | None:
-    """Return the story of the account, or without login that of the line; None where there is none to tell.
-
-    At an address that many share, success and failure may be two people's: no story.
-    """
-    if account is None and line.is_shared:
-        return None
-    seen = account.seen if account is not None else line.seen
-    success = next((each for each in reversed(seen) if _has_worked(each)), None)
-    worked = success.at if success is not None else None
-    after = worked if worked is not None else float("-inf")
-    failure = next((each for each in seen if each.at > after and _rule(each) is not None), None)
-    failed = failure.at if failure is not None else None
-    stopped = line.edge.first_explained if line.edge is not None and line.edge.closed else None
-    if stopped is not None and stopped > after and (failed is None or stopped < failed):
-        failure, failed = None, stopped
-    if worked is None and failed is None:
-        return None
-    if success is None or failed is None:
-        return Timeline(worked, failed)
-    changes = tuple(_changes(success, failure, failed, account, line))
-    return Timeline(worked, failed, changes or (Change.NONE,))
-
-
-def _changes(
-    success: Seen, failure: Seen | None, failed: float, account: AccountFacts | None, line: LineFacts
-) -> Iterator[Change]:
-    """Yield what changed; *failure* is None when the gate stopped it."""
-    closed = line.edge.closed_since if line.edge is not None and line.edge.closed else None
-    if failure is None and closed is not None and success.at <= closed <= failed:
-        yield Change.GATE
-    changed = account.password_changed if account is not None else None
-    if changed is not None and success.at <= changed <= failed:
-        yield Change.PASSWORD
-    if failure is None:
-        return
-    if success.here != failure.here:
-        yield Change.NETWORK
-    if success.listener and failure.listener and success.listener != failure.listener:
-        yield Change.LISTENER
-    if failure.step in HANDSHAKES or (success.tls and failure.tls and success.tls != failure.tls):
-        yield Change.TLS
-    if success.mechanism and failure.mechanism and success.mechanism != failure.mechanism:
-        yield Change.MECHANISM
+# ------------------------------------------------------------------ what is missing
 
 
 class Unknown(StrEnum):

@@ -12,11 +12,12 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from sekisho.edge.lookups import LineRecord
-from sekisho.guide.diagnose import diagnose, timeline, unknown
+from sekisho.guide.diagnose import diagnose, unknown
 from sekisho.guide.lookup import Outgoing, probe
 from sekisho.guide.render import Pages, revisions
 from sekisho.guide.render.telling import Told, tell
 from sekisho.guide.situation import AccountFacts, LineFacts
+from sekisho.guide.story import timeline
 from sekisho.portal.checkup import Checkup
 from sekisho.portal.flowchart import FLOW_PAGES, OWN_LINE, known_answer
 from sekisho.portal.forms import Refusal, form
