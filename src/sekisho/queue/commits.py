@@ -3,7 +3,7 @@
 Everything that became ready while one group is being synced goes into the next; a single message waits for nobody.
 Where messages come in company, the event loop turns a few times before a group begins, as long as that brings more: who
 has just been answered may have the next message at hand. A group costs a sync, a change of threads and its pages once,
-however large it is. No clock is in this: the loop turns in microseconds when it has no other work.
+however large it is. The loop turns in microseconds when it has no other work.
 
 The event loop applies a group to SQLite's page cache inside BEGIN IMMEDIATE, which is cheap, and hands only the COMMIT,
 which writes and syncs the WAL, to one thread: one change of threads per group, none per statement.
@@ -42,6 +42,7 @@ T = TypeVar("T")
 
 QUIET_TURNS = 5  # of the event loop, without a further arrival, after which a group begins
 MOST_TURNS = 12  # of the event loop for one group
+LONGEST_GATHERING = 0.003  # seconds; in a loop that is late already, turns are long
 OUTCOME_DELAY = 0.01  # seconds outcomes wait for an arrival to share its commit
 SYNC_WITHIN = 0.8  # seconds until an outcome is synced
 RETRY_AFTER = 1.0  # seconds until outcomes that could not be written are tried again
@@ -217,17 +218,18 @@ class Commits:
         if self._group is None and not self._scheduled:
             self._scheduled = True
             quiet = QUIET_TURNS if self._in_company else 1
-            self._loop.call_soon(self._gather, MOST_TURNS, quiet, len(self._waiting))
+            end = self._loop.time() + LONGEST_GATHERING
+            self._loop.call_soon(self._gather, end, MOST_TURNS, quiet, len(self._waiting))
 
-    def _gather(self, turns: int, quiet: int, before: int) -> None:
+    def _gather(self, end: float, turns: int, quiet: int, before: int) -> None:
         """Start the group, or turn once more when another message has come or may come."""
         waiting = len(self._waiting)
         if waiting > max(before, 1):
             quiet = QUIET_TURNS
-        if turns <= 1 or quiet <= 1 or not waiting:
+        if turns <= 1 or quiet <= 1 or not waiting or self._loop.time() >= end:
             self._start()
         else:
-            self._loop.call_soon(self._gather, turns - 1, quiet - 1, waiting)
+            self._loop.call_soon(self._gather, end, turns - 1, quiet - 1, waiting)
 
     def _start(self) -> None:
         self._scheduled = False
