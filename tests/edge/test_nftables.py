@@ -132,7 +132,7 @@ def test_a_version_is_added_under_its_own_names_then_led_to_then_the_old_one_is_
     """A packet under way must find the old maps filled, and the new ones only by way of the new rules."""
     change = batch(RULES, {"inet sekisho_edge": OLD, "inet sekisho_count": {}})
     assert change.clean == ""
-    assert f"set exempt4{suffix()} {{" in change.prepare
+    assert f"add set inet sekisho_edge exempt4{suffix()} {{" in change.prepare
     assert f"map lines{suffix()} {{" in change.prepare
     assert f'"ppp*" : goto line_0{suffix()},' in change.prepare
     assert "hook" not in change.prepare
@@ -179,7 +179,7 @@ def test_the_version_in_force_is_given_again_under_other_names() -> None:
     """Somebody changed it by hand; what is there must not be mixed with what should be."""
     present = {"chain": {"verdict", f"edge_version_{digest(RULES)}"}, "set": {f"exempt4{suffix()}"}}
     change = batch(RULES, {"inet sekisho_edge": present})
-    assert f"set exempt4{suffix()[:-1]}b {{" in change.prepare
+    assert f"add set inet sekisho_edge exempt4{suffix()[:-1]}b {{" in change.prepare
     assert f"delete set inet sekisho_edge exempt4{suffix()}\n" in change.tidy
     assert held({"inet sekisho_edge": present}) == digest(RULES)
 

@@ -115,7 +115,8 @@ def batch(text: str, present: Present) -> Batch:
         kind: {name for name in present.get(COUNT_TABLE, {}).get(kind, ()) if name not in counting} for kind in KINDS
     }
     tidy = _removal(POLICY_TABLE, old) + _removal(COUNT_TABLE, strange)
-    return Batch("".join(switch), clean, _block(others), tidy)
+    prepare = "".join(map(_added, others)) + _block([one for one in others if one.kind != "set"])
+    return Batch("".join(switch), clean, prepare, tidy)
 
 
 def versioned(text: str, present: Present) -> str:
@@ -172,6 +173,16 @@ def _is_hook(name: str) -> bool:
 
 def _marker(text: str) -> str:
     return f"add chain {POLICY_TABLE} {MARKER}{digest(text)}\n"
+
+
+def _added(one: _Object) -> str:
+    """Return a set as a command of its own, and nothing for other objects.
+
+    Within the block of a table, `auto-merge` has nft 1.0.6 read all elements of all sets first: as long again.
+    """
+    if one.kind != "set":
+        return ""
+    return "".join((f"add set {POLICY_TABLE} {one.name} {{\n", *one.lines[1:-1], "}\n"))
 
 
 def _block(objects: list[_Object]) -> str:
