@@ -168,10 +168,11 @@ class _Views:
     # A new password
 
     async def password(self, request: Request) -> Response:
-        secure(request)
         visitor, language = request.state.visitor, request.state.language
         if not may_set_password(self._parts, visitor):
+            request.state.private = True
             return page(request, "account/elsewhere.html", status=403)
+        secure(request)
         account = session.require(request).account
         token = session.token_of(request)
         wrong: Mapping[str, str] = {}
