@@ -3,7 +3,7 @@
 A password that a person thought up has perhaps 30 bits that an attacker must guess, and argon2 makes each guess cost 19
 MiB and tens of milliseconds. A secret drawn here has 80 bits at least, each letter independent of the others, so there
 is nothing to guess by: somebody with the whole database, its keys and 10^12 hashes a second would need 19,000 years on
-average to find one of a given account. A plain hash is sound for that, and costs a microsecond at each login instead of
+average to find one of a given account. A plain hash is sound for that, and costs microseconds at each login instead of
 tens of milliseconds. It is HMAC-SHA-256 under a key of the database rather than bare SHA-256, so that digests tell
 nothing without that row; and purpose and account are part of what is digested, so that no digest fits elsewhere.
 """
