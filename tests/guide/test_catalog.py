@@ -17,7 +17,7 @@ def test_every_family_of_the_sources_is_there() -> None:
     assert len(facts.families) == 35
     assert len(facts.versions) == 88
     assert sum(len(family.guides) for family in facts.families) == 68
-    assert len(facts.terms) == 56
+    assert len(facts.terms) == 57
 
 
 def test_every_client_that_the_sources_name_has_a_guide() -> None:

@@ -18,14 +18,17 @@ Offer = Literal["starttls_587", "tls_465", "crammd5_587", "plain_587"]
 class AudienceSettings:
     """A class of accounts whose user names or server differ from those of others."""
 
-    domain: str = setting(prose="Domain of their addresses.", example="cs.example.jp")
-    name_ja: str = setting(prose="What the class is called, in Japanese.", example="教職員")
-    name_en: str = setting(prose="The same in English.", example="staff")
+    domain: str = setting(prose="Domain of their addresses.", example="cs.example.jp", reload=True)
+    name_ja: str = setting(prose="What the class is called, in Japanese.", example="教職員", reload=True)
+    name_en: str = setting(prose="The same in English.", example="staff", reload=True)
     username: Literal["address", "local_part"] = setting(
-        "address", "What they type as user name: the whole address, or what stands before the @."
+        "address", "What they type as user name: the whole address, or what stands before the @.", reload=True
     )
     host: str | None = setting(
-        None, "Server name for them; without it `hostname`. The certificate has to have it.", example="smtp.example.jp"
+        None,
+        "Server name for them; without it `hostname`. The certificate has to have it.",
+        example="smtp.example.jp",
+        reload=True,
     )
 
 
@@ -33,11 +36,15 @@ class AudienceSettings:
 class NoticeSettings:
     """Something that the readers should know of, shown on the first page of the guide and in its feed."""
 
-    date: str = setting(prose="Its day.", example="2026-04-01")
+    date: str = setting(prose="Its day.", example="2026-04-01", reload=True)
     ja: str = setting(
-        prose="The notice in Japanese, one or two sentences.", example="4月1日から25番ポートでの送信を止めます。"
+        prose="The notice in Japanese, one or two sentences.",
+        example="4月1日から25番ポートでの送信を止めます。",
+        reload=True,
     )
-    en: str = setting(prose="The same in English.", example="From April 1, sending through port 25 is blocked.")
+    en: str = setting(
+        prose="The same in English.", example="From April 1, sending through port 25 is blocked.", reload=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,46 +52,60 @@ class GuideSettings:
     """The guide for users: written by `sekisho guide build`, from what is configured here and elsewhere."""
 
     name_ja: str | None = setting(
-        None, "Who runs this service, in Japanese. The guide needs it.", example="情報センター"
+        None, "Who runs this service, in Japanese. The guide needs it.", example="情報センター", reload=True
     )
     name_en: str | None = setting(
-        None, "Who runs this service, in English. The guide needs it.", example="Information Center"
+        None, "Who runs this service, in English. The guide needs it.", example="Information Center", reload=True
     )
     contact_ja: str | None = setting(
-        None, "Where to ask, in Japanese. The guide needs it.", example="情報センター窓口 内線1234"
+        None, "Where to ask, in Japanese. The guide needs it.", example="情報センター窓口 内線1234", reload=True
     )
     contact_en: str | None = setting(
-        None, "Where to ask, in English. The guide needs it.", example="help desk, extension 1234"
+        None, "Where to ask, in English. The guide needs it.", example="help desk, extension 1234", reload=True
     )
-    hours_ja: str | None = setting(None, "When somebody is there, in Japanese.", example="平日 9:00-17:00")
-    hours_en: str | None = setting(None, "When somebody is there, in English.", example="weekdays 9:00-17:00")
+    hours_ja: str | None = setting(None, "When somebody is there, in Japanese.", example="平日 9:00-17:00", reload=True)
+    hours_en: str | None = setting(
+        None, "When somebody is there, in English.", example="weekdays 9:00-17:00", reload=True
+    )
     url: str | None = setting(
-        None, "Address under which the guide is published; the feed needs it.", example="https://mail.example.jp/guide"
+        None,
+        "Address under which the guide is published; the feed needs it.",
+        example="https://mail.example.jp/guide",
+        reload=True,
     )
     offer: tuple[Offer, ...] = setting(
         ("starttls_587", "tls_465"),
         "Ways to send that the guide may show. crammd5_587 and plain_587 are without TLS; they are shown to those "
         "whose program can do nothing better, and only where the settings of accounts allow them too.",
+        reload=True,
     )
     audience: tuple[AudienceSettings, ...] = setting(
-        (), "Classes of accounts; without any, everybody of local.domains logs in with the whole address."
+        (), "Classes of accounts; without any, everybody of local.domains logs in with the whole address.", reload=True
     )
-    notice: tuple[NoticeSettings, ...] = setting((), "Notices of the operator, in any order.")
+    notice: tuple[NoticeSettings, ...] = setting((), "Notices of the operator, in any order.", reload=True)
     access_network: bool = setting(
-        True, "Lines to the Internet (or a campus network) come from here and block port 25: the flow chart asks."
+        True,
+        "Lines to the Internet (or a campus network) come from here and block port 25: the flow chart asks.",
+        reload=True,
     )
-    webmail_url: str | None = setting(None, "Web mail, as another way to send.", example="https://webmail.example.jp/")
-    vpn_url: str | None = setting(None, "Instructions for the VPN.", example="https://www.example.jp/vpn")
+    webmail_url: str | None = setting(
+        None, "Web mail, as another way to send.", example="https://webmail.example.jp/", reload=True
+    )
+    vpn_url: str | None = setting(None, "Instructions for the VPN.", example="https://www.example.jp/vpn", reload=True)
     password_url: str | None = setting(
-        None, "Page where passwords are changed.", example="https://www.example.jp/password"
+        None, "Page where passwords are changed.", example="https://www.example.jp/password", reload=True
     )
     accounts_renewed: str | None = setting(
-        None, "Day since which passwords are kept in the present way, if they were not before.", example="2026-04-01"
+        None,
+        "Day since which passwords are kept in the present way, if they were not before.",
+        example="2026-04-01",
+        reload=True,
     )
     profile_url: str | None = setting(
         None,
         "Address of a configuration profile for Apple devices.",
         example="https://www.example.jp/mail.mobileconfig",
+        reload=True,
     )
 
     def problems(self) -> Iterator[tuple[str, str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,9 +57,10 @@ class Guidebook:
         """Return the page *path* with the values of the person whose address is *address*."""
         return self._pages[language].render(path, person=self._card.for_person(address), **frame)
 
-    def search(self, language: str, query: str) -> tuple[Hit, ...]:
+    async def search(self, language: str, query: str) -> tuple[Hit, ...]:
         """Return what fits *query* best."""
         index = self._indexes.get(language)
-        if index is None:
-            index = self._indexes[language] = make_index(self._catalog, self._card, language)
+        if index is None:  # a tenth of a second, in which others are served
+            index = await asyncio.to_thread(make_index, self._catalog, self._card, language)
+            self._indexes[language] = index
         return index.search(query)

@@ -46,7 +46,7 @@ def routes(parts: Parts) -> list[Route]:
     async def search(request: Request) -> Response:
         query = " ".join(request.query_params.get("q", "").split())
         cut = MAX_QUERY if len(query) > MAX_QUERY else None
-        hits = book.search(request.state.language, query) if query else ()
+        hits = await book.search(request.state.language, query) if query else ()
         return page(request, "search.html", query=query[:MAX_QUERY], cut=cut, hits=hits, most=MOST)
 
     async def show_logo(request: Request) -> Response:
