@@ -28,7 +28,7 @@ from sekisho.telemetry.tallies import OTHER
 
 __all__ = ["routes"]
 
-LISTED = 300  # rows on a page; the CSV has all
+LISTED = 120  # rows on a page; the CSV has all
 BATCH = 1000  # accounts read at once: logins wait meanwhile
 COLUMNS = ("account", "line", "others", "detail", "first", "last", "times", "success")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for a formula at the beginning of a cell
