@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.requests import Request
@@ -22,6 +23,27 @@ from sekisho.supervise.certificate import make_self_signed
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@pytest.fixture(params=["uvloop", "asyncio"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Run in the loop of the service, and in the one of a platform without it."""
+    loops = {"asyncio": asyncio.new_event_loop}
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        loops["uvloop"] = uvloop.new_event_loop
+    if request.param not in loops:
+        pytest.skip("uvloop is not installed")
+
+    def go(work: Coroutine[Any, Any, None]) -> None:
+        with asyncio.Runner(loop_factory=loops[request.param]) as runner:
+            runner.run(work)
+
+    return go
 
 
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +108,7 @@ async def ended(reader: asyncio.StreamReader) -> bytes:
     return b""
 
 
-def test_requests_are_answered_one_after_another_without_naming_the_program() -> None:
+def test_requests_are_answered_one_after_another_without_naming_the_program(run: Run) -> None:
     async def go() -> None:
         async with Serving().running() as connect:
             reader, writer = await connect()
@@ -97,10 +119,10 @@ def test_requests_are_answered_one_after_another_without_naming_the_program() ->
                 assert b"server:" not in head.lower()
                 assert await reader.readexactly(6) == b"hello "
 
-    asyncio.run(go())
+    run(go())
 
 
-def test_head_has_no_body() -> None:
+def test_head_has_no_body(run: Run) -> None:
     async def go() -> None:
         async with Serving().running() as connect:
             reader, writer = await connect()
@@ -109,7 +131,7 @@ def test_head_has_no_body() -> None:
             assert b"content-length: 6\r\n" in answer
             assert answer.endswith(b"\r\n\r\n")
 
-    asyncio.run(go())
+    run(go())
 
 
 @pytest.mark.parametrize(
@@ -125,7 +147,7 @@ def test_head_has_no_body() -> None:
         b"".join([b"GET / HTTP/1.1\r\nHost: x\r\n", *(b"X%d: y\r\n" % number for number in range(12_000)), b"\r\n"]),
     ],
 )
-def test_what_is_no_http_is_turned_away(octets: bytes) -> None:
+def test_what_is_no_http_is_turned_away(run: Run, octets: bytes) -> None:
     async def go() -> None:
         async with Serving().running() as connect:
             reader, writer = await connect()
@@ -136,7 +158,7 @@ def test_what_is_no_http_is_turned_away(octets: bytes) -> None:
             assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
             assert b"Traceback" not in answer
 
-    asyncio.run(go())
+    run(go())
 
 
 @pytest.mark.usefixtures("hurried")
@@ -150,18 +172,18 @@ def test_what_is_no_http_is_turned_away(octets: bytes) -> None:
     ],
     ids=["nothing", "half a header", "half a body", "half a second request"],
 )
-def test_a_request_that_does_not_arrive_is_not_waited_for(octets: bytes) -> None:
+def test_a_request_that_does_not_arrive_is_not_waited_for(run: Run, octets: bytes) -> None:
     async def go() -> None:
         async with Serving().running() as connect:
             reader, writer = await connect()
             writer.write(octets)
             await ended(reader)
 
-    asyncio.run(go())
+    run(go())
 
 
 @pytest.mark.usefixtures("hurried")
-def test_octets_that_trickle_do_not_buy_time() -> None:
+def test_octets_that_trickle_do_not_buy_time(run: Run) -> None:
     async def go() -> None:
         async with Serving().running() as connect:
             reader, writer = await connect()
@@ -177,11 +199,11 @@ def test_octets_that_trickle_do_not_buy_time() -> None:
             slowly.cancel()
             assert asyncio.get_running_loop().time() - begun < 2
 
-    asyncio.run(go())
+    run(go())
 
 
 @pytest.mark.usefixtures("hurried")
-def test_an_answer_that_nobody_takes_is_not_kept() -> None:
+def test_an_answer_that_nobody_takes_is_not_kept(run: Run) -> None:
     async def go() -> None:
         serving = Serving()
         async with serving.running() as connect:
@@ -193,11 +215,11 @@ def test_an_answer_that_nobody_takes_is_not_kept() -> None:
                     break
             assert serving.server.connections == 0
 
-    asyncio.run(go())
+    run(go())
 
 
 @pytest.mark.usefixtures("hurried")
-def test_a_handshake_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_handshake_that_does_not_come_is_not_waited_for(run: Run, tmp_path: Path) -> None:
     async def go() -> None:
         async with Serving(per_address=2).running(context_in(tmp_path)) as connect:
             readers = [(await connect())[0] for _ in range(2)]
@@ -206,7 +228,7 @@ def test_a_handshake_that_does_not_come_is_not_waited_for(tmp_path: Path) -> Non
             for reader in readers:
                 await ended(reader)
 
-    asyncio.run(go())
+    run(go())
 
 
 def context_in(directory: Path) -> ssl.SSLContext:
@@ -217,7 +239,7 @@ def context_in(directory: Path) -> ssl.SSLContext:
     return server_context(certificate.read_bytes(), key.read_bytes()).context
 
 
-def test_tls_and_a_new_certificate_for_the_next_connection(tmp_path: Path) -> None:
+def test_tls_and_a_new_certificate_for_the_next_connection(run: Run, tmp_path: Path) -> None:
     async def go() -> None:
         serving = Serving()
         seen = []
@@ -233,13 +255,15 @@ def test_tls_and_a_new_certificate_for_the_next_connection(tmp_path: Path) -> No
                 await writer.wait_closed()
         assert seen[0] != seen[1]
 
-    asyncio.run(go())
+    run(go())
 
 
 @pytest.mark.parametrize(
     ("bounds", "served"), [({"per_address": 3}, 3), ({"per_address": 3, "proxy": 1}, 6), ({"total": 4}, 4)]
 )
-def test_one_address_cannot_hold_every_connection_unless_it_is_a_proxy(bounds: dict[str, int], served: int) -> None:
+def test_one_address_cannot_hold_every_connection_unless_it_is_a_proxy(
+    run: Run, bounds: dict[str, int], served: int
+) -> None:
     async def go() -> None:
         serving = Serving(**bounds)
         async with serving.running() as connect:
@@ -252,7 +276,7 @@ def test_one_address_cannot_hold_every_connection_unless_it_is_a_proxy(bounds: d
             assert serving.crowded == (1 if served < 6 else 0), "told once, not for each"
             assert serving.server.connections == served
 
-    asyncio.run(go())
+    run(go())
 
 
 async def first_line(reader: asyncio.StreamReader) -> bytes:
@@ -261,7 +285,7 @@ async def first_line(reader: asyncio.StreamReader) -> bytes:
     return b""
 
 
-def test_stopping_finishes_what_is_under_way_and_takes_nothing_more() -> None:
+def test_stopping_finishes_what_is_under_way_and_takes_nothing_more(run: Run) -> None:
     async def go() -> None:
         serving = Serving()
         async with serving.running() as connect:
@@ -277,10 +301,26 @@ def test_stopping_finishes_what_is_under_way_and_takes_nothing_more() -> None:
             with pytest.raises(OSError):
                 await connect()
 
-    asyncio.run(go())
+    run(go())
 
 
-def test_stopping_does_not_wait_longer_than_it_was_told() -> None:
+def test_stopping_in_the_instant_of_a_new_connection(run: Run, tmp_path: Path) -> None:
+    context = context_in(tmp_path)
+
+    async def go() -> None:
+        for tls in (None, context):
+            for turns in range(4):
+                serving = Serving()
+                async with serving.running(tls):
+                    with socket.create_connection(("127.0.0.1", serving.port)):
+                        for _ in range(turns):
+                            await asyncio.sleep(0)
+                        await serving.server.stop(0.5)
+
+    run(go())
+
+
+def test_stopping_does_not_wait_longer_than_it_was_told(run: Run) -> None:
     async def go() -> None:
         serving = Serving()
         async with serving.running() as connect:
@@ -291,10 +331,10 @@ def test_stopping_does_not_wait_longer_than_it_was_told() -> None:
             await serving.server.stop(0.2)
             assert 0.1 < asyncio.get_running_loop().time() - begun < 2
 
-    asyncio.run(go())
+    run(go())
 
 
-def test_another_application_takes_over_between_two_requests() -> None:
+def test_another_application_takes_over_between_two_requests(run: Run) -> None:
     async def other(scope: Scope, receive: Receive, send: Send) -> None:
         await PlainTextResponse("another")(scope, receive, send)
 
@@ -308,4 +348,4 @@ def test_another_application_takes_over_between_two_requests() -> None:
             writer.write(GET)
             await reader.readuntil(b"another")
 
-    asyncio.run(go())
+    run(go())

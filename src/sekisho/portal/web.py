@@ -67,15 +67,24 @@ class Bounds:
 class _Connection(H11Protocol):
     """One connection. Its clock is looked at by the sweep, never set for a single request."""
 
-    def __init__(self, *args: Any, ended: Callable[[_Connection], None], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any, peer: str, listed: dict[_Connection, str], ended: Callable[[str], None]) -> None:
+        super().__init__(*args)
+        self.peer = peer
+        self.was_made = False
+        self._listed = listed
         self._ended = ended
         self.since = self.loop.time()
         self._state_seen: object = None
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.was_made = True
+        self._listed[self] = self.peer
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._ended(self)
+        if self._listed.pop(self, None) is not None:
+            self._ended(self.peer)
 
     def is_overdue(self, now: float) -> bool:
         """Tell whether the present step takes longer than it may; called about once a second."""
@@ -94,8 +103,7 @@ class _Connection(H11Protocol):
 
     def abort(self) -> None:
         """End it at once."""
-        if self.transport is not None:
-            self.transport.abort()
+        self.transport.abort()
 
 
 class WebServer:
@@ -202,12 +210,14 @@ class WebServer:
             accepted.close()
             self._tell_crowded()
             return
+        self._idle.clear()
         accepted.setblocking(False)
         with contextlib.suppress(OSError):
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        task = asyncio.get_running_loop().create_task(self._connect(accepted, peer, tls))
+        connection = _Connection(self._config, self._state, {}, peer=peer, listed=self._open, ended=self._ended)
+        task = asyncio.get_running_loop().create_task(self._connect(connection, accepted, tls))
         self._handshakes.add(task)
-        task.add_done_callback(self._handshakes.discard)
+        task.add_done_callback(lambda task: self._connected(task, connection, accepted))
 
     def _tell_crowded(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -215,35 +225,24 @@ class WebServer:
             self._told = now
             self._crowded()
 
-    async def _connect(self, accepted: socket.socket, peer: str, tls: ssl.SSLContext | None) -> None:
-        made: list[_Connection] = []
-
-        def protocol() -> asyncio.Protocol:
-            connection = _Connection(self._config, self._state, {}, ended=self._ended)
-            made.append(connection)
-            self._open[connection] = peer
-            self._idle.clear()
-            return connection
-
-        try:
+    async def _connect(self, connection: _Connection, accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
+        with contextlib.suppress(OSError, ssl.SSLError):  # no TLS, or gone
             await asyncio.get_running_loop().connect_accepted_socket(
-                protocol, accepted, ssl=tls, ssl_handshake_timeout=HANDSHAKE if tls is not None else None
+                lambda: connection, accepted, ssl=tls, ssl_handshake_timeout=HANDSHAKE if tls is not None else None
             )
-        except (OSError, ssl.SSLError):  # no TLS, or gone: connection_lost was never called
-            accepted.close()
-            for connection in made:
-                self._ended(connection)
-        except asyncio.CancelledError:
-            for connection in made:
-                self._ended(connection)
-            accepted.close()
-            raise
 
-    def _ended(self, connection: _Connection) -> None:
-        peer = self._open.pop(connection, None)
-        if peer is not None:
-            self._counter.closed(peer)
-        if not self._open:
+    def _connected(self, task: asyncio.Task[None], connection: _Connection, accepted: socket.socket) -> None:
+        """The handshake is over, in whatever way; also when its task was cancelled before it began."""
+        self._handshakes.discard(task)
+        if not connection.was_made:  # `connection_lost` will not be called either
+            accepted.close()
+            self._ended(connection.peer)
+        elif task.cancelled():
+            connection.abort()
+
+    def _ended(self, peer: str) -> None:
+        self._counter.closed(peer)
+        if not self._counter.total:
             self._idle.set()
 
     # Time
