@@ -107,7 +107,9 @@ def portal(new_place: NewPlace, authority: Authority) -> Iterator[Portal]:
     assert "Traceback" not in instance.daemon.output()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(
+    scope="module"
+)  # while it is there, an event loop runs in this thread, and no other module could have one
 def chromium() -> Iterator[Browser]:
     """Start the browser of the system."""
     program = need("chromium")

@@ -193,8 +193,7 @@ def test_pages_print_on_a4(portal: Portal, opened: Opened, language: str, path: 
     told = subprocess.run([need("pdfinfo"), pdf], capture_output=True, check=True, text=True).stdout
     assert "A4" in told
     assert int(told.partition("Pages:")[2].split()[0]) <= 4
-    command = [need("pdftoppm"), "-r", "60", "-png", pdf, SHOTS / f"{name}.print"]
-    subprocess.run(command, check=True)
+    subprocess.run([need("pdftoppm"), "-r", "60", "-png", str(pdf), str(SHOTS / f"{name}.print")], check=True)
     assert page.locator(".nav").is_visible()
     page.emulate_media(media="print")
     assert not page.locator(".nav").is_visible()

@@ -9,7 +9,8 @@ import pytest
 
 from sekisho.accounts import AccountsSettings, AccountStore, Authenticator
 from sekisho.config import ConfigErrors, load
-from sekisho.guide import AudienceSettings, GuideError
+from sekisho.guide import AudienceSettings, GuideError, GuideSettings, NoticeSettings
+from sekisho.guide.render.rows import card_views
 from sekisho.server import ListenerSettings
 from sekisho.supervise.card import guide_card, settings_card
 from sekisho.supervise.provider import provider
@@ -123,3 +124,28 @@ username = "local_part"
 def test_a_translation_that_is_missing_in_the_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigErrors, match="contact_en"):
         read(tmp_path, '[guide]\ncontact_ja = "窓口"\n')
+
+
+def test_notices_come_newest_first() -> None:
+    """S-82."""
+    first, second = (NoticeSettings(date=f"2026-0{month}-01", ja="文", en="words") for month in (3, 9))
+    assert [each.date.month for each in card(notice=(first, second)).notices] == [9, 3]
+
+
+def test_a_notice_without_a_day_is_told_with_its_remedy() -> None:
+    broken = NoticeSettings(date="tomorrow", ja="文", en="words")
+    assert ("notice", '"tomorrow" is no day', "Write it as 2026-04-01.") in list(
+        GuideSettings(notice=(broken,)).problems()
+    )
+    with pytest.raises(GuideError, match=r"\[guide\] notice: .*tomorrow"):
+        card(notice=(broken,))
+
+
+def test_a_choice_of_ways_is_one_row_each() -> None:
+    (view,) = card_views(card(), card().ways, "en")
+    rows = dict(view.rows)
+    assert rows["Port and encryption"] == "587 · STARTTLS"
+    assert rows["or"] == "465 · SSL/TLS"
+    (single,) = card_views(card(), card().ways[:1], "en", card().for_person("rin@johoku.invalid"))
+    assert dict(single.rows)["Port"] == "587"
+    assert (view.is_example, single.is_example) == (True, False)
