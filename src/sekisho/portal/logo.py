@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 def read_logo(path: Path | None) -> Fixed | None:
     """Return the picture; None, and a line in the log, when there is none that can be shown.
 
-    What it is, its first octets say, not its name. The policy of the portal's pages goes with it, so that no script in an
-    SVG runs, even when it is opened by itself.
+    What it is, its first octets say, not its name. The policy of the portal's pages goes with it, so that no script in
+    an SVG runs, even when it is opened by itself.
     """
     if path is None:
         return None
