@@ -126,6 +126,13 @@ def test_a_translation_that_is_missing_in_the_file_is_told(tmp_path: Path) -> No
         read(tmp_path, '[guide]\ncontact_ja = "窓口"\n')
 
 
+@pytest.mark.parametrize("url", ["mail.example.jp/guide", "https://mail.example.jp/a b", "https://例え.jp/"])
+def test_an_address_of_the_guide_that_a_refusal_cannot_end_with_is_told(tmp_path: Path, url: str) -> None:
+    """S-09."""
+    with pytest.raises(ConfigErrors, match=r"guide\.url.*no web address"):
+        read(tmp_path, f'[guide]\nurl = "{url}"\n')
+
+
 def test_notices_come_newest_first() -> None:
     """S-82."""
     first, second = (NoticeSettings(date=f"2026-0{month}-01", ja="文", en="words") for month in (3, 9))

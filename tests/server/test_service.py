@@ -18,6 +18,7 @@ from sekisho.config import Duration, Size
 from sekisho.net.tls import server_context
 from sekisho.server import Kind, ListenerSettings, RelaySettings
 from sekisho.server.service import SWEEP
+from sekisho.smtp import replies
 
 
 @pytest.mark.parametrize(
@@ -81,6 +82,24 @@ def test_a_reload_counts_from_the_next_connection_on(tmp_path: Path) -> None:
             new.start_tls(TlsClient(trusted=its))
             await new.greeted()
             assert "SIZE 4321" in (await new.say("EHLO client.example")).lines
+
+    run(main())
+
+
+def test_refusals_lead_to_the_guide_from_the_next_reload_on(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with opened(tmp_path) as station:
+            server = station.server("mx")
+            client = await station.client(server=server)
+            assert "see" not in str(await client.say("AUTH PLAIN"))
+            station.services.guide = "https://mail.example.jp/guide"
+            server.reload(LISTENER, None)
+            client = await station.client(server=server)
+            assert (await client.say("MAIL FROM:<kei@example.net>")).code == 250
+            refused = await client.say("RCPT TO:<kei@example.net>")
+            assert str(refused).endswith("log in to send; see https://mail.example.jp/guide")
+            (event,) = station.events("message.refused")
+            assert event["reply"] == str(replies.RELAY_DENIED)
 
     run(main())
 

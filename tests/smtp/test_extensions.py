@@ -45,6 +45,11 @@ def test_a_host_name_that_would_break_the_greeting_is_our_own_mistake() -> None:
         replace(OPEN, hostname="mx\r\n250 x")
 
 
+def test_advice_that_would_break_a_reply_is_our_own_mistake() -> None:
+    with pytest.raises(ValueError):
+        replace(OPEN, advice="https://mail.example.jp/\r\n250 x")
+
+
 def ask(
     mail: str = "MAIL FROM:<rin@example.jp>", rcpt: str | None = None, hello: str = "EHLO c"
 ) -> MailFrom | RcptTo | Reply:

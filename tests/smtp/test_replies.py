@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from sekisho.smtp import Reply, replies
@@ -49,6 +49,37 @@ def test_named_replies_fit_the_wire_and_carry_a_status_where_they_must(name: str
     assert len(reply.wire) <= MAX_LINE_OCTETS
     assert reply.wire.isascii()
     assert (reply.status is None) == (name in ("HELLO", "START_CONTENT"))
+
+
+ADDRESSES = st.text(max_size=300) | st.text(max_size=300).map("https://{}".format)
+
+
+@pytest.mark.parametrize("reply", replies.MENDED_BY_SETTINGS)
+def test_what_settings_would_mend_leads_to_the_guide_on_one_line(reply: Reply) -> None:
+    """RFC 5321 §4.5.3.1.5, with the longest address; some programs show one line alone."""
+    address = "https://" + "g" * 200
+    advised = replies.with_advice(reply, address)
+    assert (advised.code, advised.status) == (reply.code, reply.status)
+    assert advised.text == f"{reply.text}; see {address}"
+    assert len(advised.wire) <= MAX_LINE_OCTETS
+    assert advised.wire.count(b"\r\n") == 1
+
+
+@given(address=ADDRESSES)
+@example(address="https://mail.example.jp/\r\n250 OK")
+@example(address="https://mail.example.jp/\n")
+@example(address="https://mail.example.jp/a b")
+@example(address="https://メール.example/")
+@example(address="javascript:alert(1)")
+@example(address="https://" + "g" * 201)
+def test_only_a_plain_web_address_gets_into_a_reply(address: str) -> None:
+    plain = re.fullmatch("https?://[!-~]{1,200}", address) is not None
+    assert replies.is_advice(address) == plain
+    if plain:
+        assert Reply.parse(replies.with_advice(replies.AUTH_FAILED, address).wire).text.endswith(address)
+    else:
+        with pytest.raises(ValueError):
+            replies.with_advice(replies.AUTH_FAILED, address)
 
 
 def test_long_text_is_continued_on_the_next_line() -> None:

@@ -8,10 +8,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sekisho.config import setting
+from sekisho.smtp.replies import MAX_ADVICE_CHARACTERS, is_advice
 
 __all__ = ["AudienceSettings", "GuideSettings", "NoticeSettings"]
 
 Offer = Literal["starttls_587", "tls_465", "crammd5_587", "plain_587"]
+
+
+def _check_url(url: str) -> tuple[str, str] | None:
+    """Refusals of the mail server end with it."""
+    if is_advice(url):
+        return None
+    return (
+        "is no web address that a mail server can tell",
+        f"Write it with https://, in ASCII without spaces, at most {MAX_ADVICE_CHARACTERS} characters.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,9 +80,11 @@ class GuideSettings:
     )
     url: str | None = setting(
         None,
-        "Address under which the guide is published; the feed needs it.",
+        "Address under which the guide is published. The feed needs it, and the mail server tells it with refusals "
+        "that other settings of the mail program would mend.",
         example="https://mail.example.jp/guide",
         reload=True,
+        check=_check_url,
     )
     offer: tuple[Offer, ...] = setting(
         ("starttls_587", "tls_465"),

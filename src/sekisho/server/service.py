@@ -42,6 +42,7 @@ class Services:
         local_domains: domains whose mailboxes are accounts here, in lower case; reloadable.
         postmaster: mailbox that takes mail for the postmaster of a local domain that has none; reloadable.
         relay: networks that may relay through the mx listener; reloadable.
+        guide: web address told with refusals that other settings would mend; reloadable.
         now: UTC seconds since the epoch.
     """
 
@@ -57,6 +58,7 @@ class Services:
     local_domains: frozenset[str] = frozenset()
     postmaster: Mailbox | None = None
     relay: RelaySettings = field(default_factory=RelaySettings)
+    guide: str | None = None
     now: Callable[[], float] = time.time
 
     def may_relay(self, address: str) -> bool:
@@ -131,6 +133,7 @@ class MailServer:
             require_tls=submission and not tls and not mechanisms,
             require_auth=submission,
             mechanisms=mechanisms,
+            advice=self.services.guide,
         )
 
     def greeting_wait(self, address: str) -> float:

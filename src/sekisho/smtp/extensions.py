@@ -42,6 +42,7 @@ class ServerProfile:
         require_auth: refuse MAIL before AUTH succeeded.
         mechanisms: SASL mechanisms offered in this TLS state, in capitals; with none AUTH is not announced.
         max_errors: refused commands before the connection is closed.
+        advice: web address that refusals which other settings would mend end with. Events have them without it.
     """
 
     hostname: str
@@ -54,10 +55,12 @@ class ServerProfile:
     require_auth: bool
     mechanisms: tuple[str, ...]
     max_errors: int = 20
+    advice: str | None = None
     greeting: bytes = field(init=False, repr=False, compare=False)
     helo_answer: bytes = field(init=False, repr=False, compare=False)
     ehlo_answer: bytes = field(init=False, repr=False, compare=False)
     ehlo_answer_over_tls: bytes = field(init=False, repr=False, compare=False)
+    _advised: Mapping[Reply, bytes] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, reply in (
@@ -67,6 +70,14 @@ class ServerProfile:
             ("ehlo_answer_over_tls", Reply(250, None, (self.hostname, *self._keywords(tls=True)))),
         ):
             object.__setattr__(self, name, reply.wire)
+        advised = {}
+        if self.advice is not None:
+            advised = {reply: replies.with_advice(reply, self.advice).wire for reply in replies.MENDED_BY_SETTINGS}
+        object.__setattr__(self, "_advised", advised)
+
+    def refusal(self, reply: Reply) -> bytes:
+        """Return the octets that refuse with *reply* here."""
+        return self._advised.get(reply, reply.wire)
 
     @property
     def max_swallowed_octets(self) -> int:

@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 MAX_LINE_OCTETS = 512  # RFC 5321 §4.5.3.1.5, with code and CRLF
+MAX_ADVICE_CHARACTERS = 200
 MAX_RECEIVED_LINES = 128
 MAX_RECEIVED_LINE_CHARACTERS = 1000
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}", re.ASCII)
+_WEB_ADDRESS = re.compile(rf"https?://[!-~]{{1,{MAX_ADVICE_CHARACTERS}}}", re.ASCII)
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
 
 
@@ -248,3 +250,28 @@ BAD_CONTENT = Reply(
     ("The message has a bare CR, a bare LF or a NUL octet: its lines must end with CR LF",),  # RFC 5321 §2.3.8
 )
 ROUTING_LOOP = Reply(554, "5.4.6", ("Too many hops: the message is going in circles",))  # RFC 5321 §6.3
+
+MENDED_BY_SETTINGS = (  # a person changes the settings of the mail program, and it works
+    AUTH_REQUIRED,
+    TLS_REQUIRED,
+    AUTH_FAILED,
+    ENCRYPTION_REQUIRED,
+    AUTH_NOT_OFFERED,
+    RELAY_DENIED,
+)
+
+
+def is_advice(address: str) -> bool:
+    """Tell whether *address* may stand in a reply: http or https, ASCII without spaces, not too long."""
+    return _WEB_ADDRESS.fullmatch(address) is not None
+
+
+def with_advice(reply: Reply, address: str) -> Reply:
+    """Return *reply*, which now ends with where to read on.
+
+    Raises:
+        ValueError: *address* may not stand in a reply.
+    """
+    if not is_advice(address):
+        raise ValueError("no web address that fits into a reply")
+    return Reply(reply.code, reply.status, (*reply.lines[:-1], f"{reply.lines[-1]}; see {address}"))

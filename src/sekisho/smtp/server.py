@@ -497,8 +497,10 @@ class ServerConnection:
         self._send(reply)
 
     def _send(self, reply: Reply) -> None:
-        self._output.append(reply.wire)
-        if reply.code >= 400:
+        if reply.code < 400:
+            self._output.append(reply.wire)
+        else:
+            self._output.append(self._terms.profile.refusal(reply))
             self._count_error(reply)
 
     def _refuse(self, reply: Reply, excerpt: str) -> None:

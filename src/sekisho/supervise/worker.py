@@ -167,6 +167,7 @@ class MailWorker:
             local_domains=_local_domains(settings),
             postmaster=_postmaster(settings),
             relay=settings.relay,
+            guide=settings.guide.url,
         )
         courier = Courier(
             queues,
@@ -241,6 +242,7 @@ class MailWorker:
         parts.services.local_domains = _local_domains(settings)
         parts.services.postmaster = _postmaster(settings)
         parts.services.relay = settings.relay
+        parts.services.guide = settings.guide.url
         every = settings.listener
         kinds = {"submission": every.submission, "submissions": every.submissions, "mx": every.mx}
         for server in parts.servers:
