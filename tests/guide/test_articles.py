@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from sekisho.guide import GuideError, catalog
@@ -10,6 +12,7 @@ from sekisho.guide.render import build_site
 
 from .samples import card
 
+SITE = build_site(catalog(), card())
 VALUES = {"operator.name": "Center", "ports": "587"}
 WHOLE = """
 [[article]]
@@ -68,6 +71,46 @@ def test_the_explainer_has_what_the_notice_has() -> None:
     for term in ("op25b", "smtp", "port25", "submission_port", "smtp_auth"):
         assert f'href="glossary.html#{term}"' in page
     assert "<h1>About port-25 blocking</h1>" in site["en/port-25.html"]
+
+
+@pytest.mark.parametrize(
+    ("path", "words", "links"),
+    [
+        ("line-server.html", ("SPF", "DKIM", "DMARC", "受け取りを拒まれます"), ("clients.html",)),  # S-23
+        ("for/hosting.html", ("アドレス全体", "証明書", "一つだけ"), ("own-server.html",)),  # S-38
+        (
+            "port-25.html",
+            ("使えるサーバーと使えないサーバー", "抜け道にならない"),
+            ("for/elsewhere.html",),
+        ),  # S-63, S-65
+        ("history.html", ("JEAG", "2005年3月", "2006年11月21日", "RFC 2476", "固定アドレス"), ()),  # S-73, S-74
+        ("encryption.html", ("993番", "995番", "STARTTLS"), ("problems/certificate_warning.html",)),  # S-76
+        ("several-addresses.html", ("割り当て", "550"), ("problems/sender_rejected.html",)),  # S-77
+        ("own-server.html", ("Connection timed out", "オープンリレー"), ("postfix-3.html", "exim-4.html")),  # S-78
+        ("devices.html", ("認証できない機器", "いつまで使うか"), ("mfp-generic.html", "device-generic.html")),  # S-79
+    ],
+)
+def test_an_article_says_what_it_is_there_for(path: str, words: tuple[str, ...], links: tuple[str, ...]) -> None:
+    page = SITE[f"ja/{path}"]
+    for each in words:
+        assert each in page
+    for link in links:
+        assert re.search(rf'href="[^"]*{re.escape(link)}"', page), link
+
+
+def test_articles_are_named_on_the_first_page_and_in_the_guides_they_go_with() -> None:
+    """S-80: related guides."""
+    for each in articles():
+        assert not (each.more or each.kinds) or "{" not in each.title.ja + each.title.en, each.path
+        assert (f'href="{each.path}"' in SITE["en/index.html"]) == (
+            each.more
+            or each.path in ("port-25.html", "clients/other.html", "webmail.html", "vpn.html")
+            or each.path.startswith("for/")
+        ), each.path
+    assert 'href="../devices.html"' in SITE["ja/clients/mfp-generic.html"]
+    assert 'href="../own-server.html"' in SITE["ja/clients/postfix-3.html"]
+    assert 'href="../encryption.html"' in SITE["ja/clients/thunderbird-current.html"]
+    assert 'href="../devices.html"' not in SITE["ja/clients/thunderbird-current.html"]
 
 
 def test_pages_for_what_the_operator_lacks_are_not_there() -> None:

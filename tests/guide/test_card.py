@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sekisho.accounts import AccountsSettings, AccountStore, Authenticator
 from sekisho.config import ConfigErrors, load
-from sekisho.guide import AudienceSettings, GuideError, GuideSettings, NoticeSettings
+from sekisho.guide import AudienceSettings, Both, GuideError, GuideSettings, NoticeSettings, catalog
+from sekisho.guide.render import build_site
 from sekisho.guide.render.rows import card_views
 from sekisho.server import ListenerSettings
 from sekisho.supervise.card import guide_card, settings_card
@@ -105,6 +107,14 @@ def test_the_card_and_the_automatic_configuration_tell_the_same(tmp_path: Path) 
     for host, port in told:
         assert host in text
         assert str(port) in text
+
+
+def test_the_card_knows_the_servers_of_the_mailboxes(tmp_path: Path) -> None:
+    """S-76."""
+    made = guide_card(read(tmp_path, '[incoming]\nimap = "imap.example.jp"\nimap_tls = "starttls"\nimap_port = 143\n'))
+    page = build_site(catalog(), replace(made, name=Both("名", "n"), contact=Both("窓口", "c")))["en/encryption.html"]
+    assert "The IMAP server of this service is imap.example.jp, port 143, STARTTLS." in page
+    assert "The POP server of this service" not in page
 
 
 def test_a_user_name_that_the_service_would_look_for_elsewhere_is_refused(tmp_path: Path) -> None:

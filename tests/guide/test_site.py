@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sekisho.guide import Both, Card, GuideError, catalog, choose, load_catalog
-from sekisho.guide.render import build_site, render_text, revisions
+from sekisho.guide import Both, Card, GuideError, Notice, NoticeSettings, catalog, choose, load_catalog
+from sekisho.guide.render import Pages, build_site, render_text, revisions
 from sekisho.guide.words import words
 
 from .samples import FACTS, broken_facts, card
@@ -263,6 +263,33 @@ def test_the_feed_is_atom() -> None:
     for entry in entries:
         assert datetime.datetime.fromisoformat(entry.findtext("a:updated", "", atom)).tzinfo == datetime.UTC
     assert "en/revisions.xml" not in build_site(catalog(), card(url=None))
+
+
+def test_each_guide_has_the_log_of_its_own_changes() -> None:
+    """S-27, S-58: those of this program, those of all, and what the operator wants to be seen in every guide."""
+    log = revisions(
+        "".join(
+            f'[[revision]]\ndate = 2026-0{month}-01\n{programs}text = {{ja = "{word}", en = "{word}"}}\n'
+            for month, programs, word in (
+                (5, 'programs = ["becky"]\n', "ofBecky"),
+                (4, 'programs = ["*"]\n', "ofAll"),
+                (3, "", "ofNone"),
+            )
+        )
+    )
+    moved, party = (
+        NoticeSettings(date="2026-06-01", ja=word, en=word, in_guides=word == "newServer")
+        for word in ("newServer", "openDay")
+    )
+    pages = Pages(catalog(), card(notice=(moved, party)), "en", log=log)
+    told = {
+        name: re.findall(r"<dd>(\w+)</dd>", pages.render(f"clients/{name}.html"))
+        for name in ("becky-current", "ios-18")
+    }
+    assert told == {"becky-current": ["newServer", "ofBecky", "ofAll"], "ios-18": ["newServer", "ofAll"]}
+    assert "2026-06-01" in pages.render("clients/ios-18.html").partition('id="log"')[0]
+    with pytest.raises(GuideError, match=r"revisions\.toml: there is no program bekky"):
+        Pages(catalog(), card(), "en", log=(Notice(datetime.date.min, Both("x", "x"), ("bekky",)),))
 
 
 @pytest.mark.parametrize(

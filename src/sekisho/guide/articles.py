@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from .errors import GuideError
+from .families import KINDS
 from .model import Both
 from .table import Table
 
@@ -37,12 +38,20 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Article:
-    """One page. *requires* names the fact about the operator without which it makes no sense."""
+    """One page.
+
+    Fields:
+        requires: the fact about the operator without which it makes no sense.
+        more: named on the first page, for whoever wants to know more.
+        kinds: kinds of programs whose guides name it.
+    """
 
     path: str
     title: Both
     lead: Both
     requires: str | None
+    more: bool
+    kinds: tuple[str, ...]
     sections: tuple[Section, ...]
 
 
@@ -87,7 +96,13 @@ def read_articles(text: str, where: str = "articles.toml") -> tuple[Article, ...
 def _article(table: Table) -> Article:
     sections = tuple(_section(each) for each in table.tables("section"))
     article = Article(
-        table.text("id"), table.both("title"), table.both("lead"), table.optional_text("requires"), sections
+        table.text("id"),
+        table.both("title"),
+        table.both("lead"),
+        table.optional_text("requires"),
+        table.flag("more"),
+        table.texts("kinds", KINDS),
+        sections,
     )
     table.finish()
     return article

@@ -57,10 +57,15 @@ class Audience:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What the operator has to tell the readers, or what changed in the guide."""
+    """What the operator has to tell the readers, or what changed in the guide.
+
+    Fields:
+        programs: whose guides it concerns: empty for all of them, None for none.
+    """
 
     date: datetime.date
     text: Both
+    programs: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,8 @@ class Card:
     Fields:
         minimum_tls: oldest version accepted, in the words of the facts.
         audiences: at least one.
-        parameters: further facts about the operator for the self-check, by the names it uses; the unset are missing.
+        parameters: further facts about the operator for self-check and articles, by the names they use; the unset are
+            missing.
         notices: of the operator, newest first.
     """
 
@@ -109,12 +115,14 @@ def make_card(
     accounts: AccountsSettings,
     minimum_tls: str,
     domains: Sequence[str],
+    incoming: Mapping[str, str] | None = None,
 ) -> Card:
     """Derive the card.
 
     Args:
         listeners: those that are on, by kind, each with the first address it listens on (None: all addresses).
         domains: the local ones.
+        incoming: values of the servers of the mailboxes, by the names that articles use.
     """
     ports = {
         kind: endpoint.port if endpoint and endpoint.port else usual_ports[kind]
@@ -135,6 +143,7 @@ def make_card(
         "operator.vpn_url": settings.vpn_url,
         "operator.password_change_url": settings.password_url,
         "operator.account_migration_date": settings.accounts_renewed,
+        **(incoming or {}),
     }
     return Card(
         hostname=hostname,
@@ -154,7 +163,10 @@ def make_card(
 
 def _notices(settings: GuideSettings) -> list[Notice]:
     try:
-        found = [Notice(datetime.date.fromisoformat(each.date), Both(each.ja, each.en)) for each in settings.notice]
+        found = [
+            Notice(datetime.date.fromisoformat(each.date), Both(each.ja, each.en), () if each.in_guides else None)
+            for each in settings.notice
+        ]
     except ValueError as error:
         raise GuideError([f"[guide] notice: {error}"]) from error
     return sorted(found, key=lambda each: each.date, reverse=True)

@@ -61,7 +61,11 @@ _SPOKEN = {  # names as Japanese say them, and what the guide calls things that 
     "ウェブメール": "webメール",
     "ワードプレス": "wordpress",
 }
-NAMES = {"vpn.html": ("VPN",), "webmail.html": ("Webメール", "web mail", "webmail")}  # of pages, besides titles
+NAMES = {  # of pages, besides titles
+    "vpn.html": ("VPN",),
+    "webmail.html": ("Webメール", "web mail", "webmail"),
+    "history.html": ("25番ポートの歴史", "歴史", "history"),
+}
 _BRACES = re.compile(r"\{[a-z_.]+\}")
 
 

@@ -56,6 +56,11 @@ class NoticeSettings:
     en: str = setting(
         prose="The same in English.", example="From April 1, sending through port 25 is blocked.", reload=True
     )
+    in_guides: bool = setting(
+        False,
+        "Put it into the log of changes of every guide, too: whoever has set up a program has to do it again.",
+        reload=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

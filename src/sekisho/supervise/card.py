@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from sekisho import text
+from sekisho.autoconfig import IncomingTls
+from sekisho.autoconfig.settings import IncomingSettings
 from sekisho.guide import Card, make_card
 
 from .sections import PORTS, Settings, listeners
+
+SPOKEN = {IncomingTls.IMPLICIT: "SSL/TLS", IncomingTls.STARTTLS: "STARTTLS"}  # as mail programs write it
 
 
 def guide_card(settings: Settings) -> Card:
@@ -23,7 +27,21 @@ def guide_card(settings: Settings) -> Card:
         accounts=settings.accounts,
         minimum_tls=settings.tls.minimum,
         domains=settings.local.domains,
+        incoming=_incoming(settings.incoming),
     )
+
+
+def _incoming(incoming: IncomingSettings) -> dict[str, str]:
+    """Return what the article about encryption tells of the servers of the mailboxes."""
+    found: dict[str, str] = {}
+    for name, host, port, tls in (
+        ("imap", incoming.imap, incoming.imap_port, incoming.imap_tls),
+        ("pop3", incoming.pop3, incoming.pop3_port, incoming.pop3_tls),
+    ):
+        if host:
+            values = {"": host, "_port": str(port), "_security": SPOKEN[tls]}
+            found |= {f"incoming.{name}{key}": value for key, value in values.items()}
+    return found
 
 
 def settings_card(

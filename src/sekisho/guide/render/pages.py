@@ -46,12 +46,21 @@ TEMPLATES: jinja2.BaseLoader = jinja2.PrefixLoader({"guide": jinja2.PackageLoade
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of the log: a notice of the operator, or a change of the guide."""
+    """A line of the log: a notice of the operator, or a change of the guide.
+
+    Fields:
+        programs: whose guides it changed; None when it belongs to no single guide, empty when to all of them.
+    """
 
     date: datetime.date
     text: Both
     is_notice: bool
     number: int
+    programs: tuple[str, ...] | None
+
+    def concerns(self, program: str) -> bool:
+        """Tell whether it stands in the log of the guide for *program*."""
+        return self.programs is not None and (not self.programs or program in self.programs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +87,8 @@ def revisions(text: str | None = None, where: str = "revisions.toml") -> tuple[N
         if not isinstance(date, datetime.date):
             each.complain("date: is not a date")
             date = datetime.date.min
-        found.append(Notice(date, each.both("text")))
+        programs = each.texts("programs")
+        found.append(Notice(date, each.both("text"), () if programs == ("*",) else programs or None))
         each.finish("date")
     if [each.date for each in found] != sorted((each.date for each in found), reverse=True):
         problems.append(f"{where}, revision: the newest must come first")
@@ -127,6 +137,9 @@ class Pages:
         self._card = card
         self._language = language
         self._log = _entries(card, log if log is not None else revisions())
+        for name in {name for each in self._log for name in each.programs or ()}:
+            if name not in {family.id for family in catalog.families}:
+                raise GuideError([f"revisions.toml: there is no program {name}"])
         self._parameters = self._operator()
         self._environment = templates or environment()
         self._globals: Mapping[str, object] = {
@@ -188,9 +201,8 @@ class Pages:
             return _Page(template, lambda person: {**values, "page": page})
 
         yield "index.html", _Page("index.html", self._home)
-        for article in articles():
-            if article.requires is None or article.requires in self._parameters:
-                yield article.path, _Page("article.html", lambda person, each=article: self._article(each, person))  # type: ignore[misc]
+        for article in self._articles():
+            yield article.path, _Page("article.html", lambda person, each=article: self._article(each, person))  # type: ignore[misc]
         yield "clients.html", fixed("clients.html", "clients", groups=self._by_kind())
         yield "systems.html", fixed("systems.html", "systems", groups=self._by_system())
         yield "problems.html", fixed("problems.html", "problems", symptoms=symptoms)
@@ -218,6 +230,7 @@ class Pages:
             "kinds": KINDS,
             "notices": [each for each in self._log if each.is_notice or each is self._log[0]][:SHOWN_NOTICES],
             "ports": self._ports(),
+            "more": [each for each in self._articles() if each.more],
             "audiences": [
                 name
                 for name in ("line", "member", "hosting", "elsewhere")
@@ -225,6 +238,9 @@ class Pages:
             ],
             "page": "home",
         }
+
+    def _articles(self) -> list[Article]:
+        return [each for each in articles() if each.requires is None or each.requires in self._parameters]
 
     def _article(self, article: Article, person: Audience | None) -> dict[str, object]:
         where = f"article {article.path}"
@@ -299,6 +315,8 @@ class Pages:
             ],
             "versions": [each for each in family.versions if each.id != version.id],
             "similar": related(self._catalog, version),
+            "pages": [each for each in self._articles() if family.kind in each.kinds],
+            "log": [each for each in self._log if each.concerns(family.id)],
             "page": "clients",
         }
 
@@ -447,7 +465,7 @@ def environment() -> jinja2.Environment:
 def _entries(card: Card, log: tuple[Notice, ...]) -> tuple[Entry, ...]:
     """Join notices and changes, newest first; each keeps the number by which feeds know it."""
     found = [
-        Entry(each.date, each.text, is_notice, len(entries) - number)
+        Entry(each.date, each.text, is_notice, len(entries) - number, each.programs)
         for is_notice, entries in ((True, card.notices), (False, log))
         for number, each in enumerate(entries, 1)
     ]
