@@ -78,8 +78,8 @@ EVENTS: Final[dict[str, Row]] = {
         Level.NOTICE,
         "A login failed; `reason` tells why, which the client is not told: `bad-credentials`, `renewal` (the "
         "same, and the account needs a new password in any case), `app-password-required` (the account's own password "
-        "was right, but there is a second factor), `suspended`, `throttled`, `busy`, `malformed`, `cancelled`. `account` is the canonical name, `claimed` what was typed, "
-        "where it differs.",
+        "was right, but there is a second factor), `suspended`, `throttled`, `busy`, `malformed`, `cancelled`. "
+        "`account` is the canonical name, `claimed` what was typed, where it differs.",
     ),
     "command.refused": Row(
         Level.INFO,
@@ -113,7 +113,9 @@ EVENTS: Final[dict[str, Row]] = {
     "queue.damaged": Row(Level.WARNING, "The stored content of a message does not match its checksum."),
     "queue.trouble": Row(Level.WARNING, "The disk of a spool refused something; outcomes wait in memory meanwhile."),
     "queue.full": Row(Level.WARNING, "There was no room for a message; the client was told to come back."),
-    "service.started": Row(Level.NOTICE, "The service listens."),
+    "service.started": Row(
+        Level.NOTICE, "The service listens. kernel: compiled, off (by PURE_PYTHON) or absent (not built)."
+    ),
     "service.reloaded": Row(Level.NOTICE, "The configuration was read again."),
     "service.stopping": Row(Level.NOTICE, "The service takes no more connections and finishes what is under way."),
     "worker.started": Row(Level.INFO, "A mail process was started, or the portal: `number` -3."),
@@ -129,8 +131,9 @@ EVENTS: Final[dict[str, Row]] = {
     "account.app_password_removed": Row(Level.NOTICE, "An app password was revoked."),
     "portal.login": Row(Level.INFO, "Somebody logged in to the portal."),
     "portal.login_refused": Row(
-        Level.NOTICE, "A login to the portal failed; `step` tells at what, `reason` why: wrong (`detail` says what, which the "
-        "visitor is not told) or throttled."
+        Level.NOTICE,
+        "A login to the portal failed; `step` tells at what, `reason` why: wrong (`detail` says what, which the "
+        "visitor is not told) or throttled.",
     ),
     "portal.limited": Row(
         Level.NOTICE, "An address makes more requests than the portal takes; at most one event a minute for each."
