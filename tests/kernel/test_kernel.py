@@ -49,10 +49,12 @@ def test_everything_works_the_same_without_the_kernel() -> None:
 
 
 def test_the_environment_switches_the_kernel_off() -> None:
-    code = "import sekisho.kernel, sekisho.smtp.server as s; print(sekisho.kernel.compiled, s.run_dialogue.__name__)"
+    code = (
+        "import sekisho.kernel as k, sekisho.smtp.server as s; print(k.compiled, k.presence(), s.run_dialogue.__name__)"
+    )
     environment = {**os.environ, "PURE_PYTHON": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert printed.stdout.split() == ["None", "run_in_python"]
+    assert printed.stdout.split() == ["None", "off", "run_in_python"]
 
 
 def test_the_kernel_includes_nothing_that_could_do_io() -> None:

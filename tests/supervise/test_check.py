@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from sekisho import kernel
 from sekisho.supervise.certificate import examine, make_self_signed
-from sekisho.supervise.check import Report, check
+from sekisho.supervise.check import KERNEL, Report, check
 from sekisho.supervise.errors import StartError
 from sekisho.supervise.init import Answers, configuration_text, dns_records, initialize
 from sekisho.supervise.privileges import Identity
@@ -37,6 +38,15 @@ def test_what_init_writes_has_no_error(initialized: Initialize, tmp_path: Path) 
     assert any("self-signed" in line for line in said(report, "warning"))
     assert any("no account yet" in line for line in said(report, "warning"))
     assert report.status == 1
+
+
+@pytest.mark.parametrize("presence", sorted(KERNEL))
+def test_whether_the_compiled_part_is_in_use_is_told_and_is_no_fault(
+    presence: str, initialized: Initialize, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    initialized(**UNPRIVILEGED)
+    monkeypatch.setattr(kernel, "presence", lambda: presence)
+    assert f"kernel: {KERNEL[presence]}" in said(check(tmp_path / "sekisho.toml", {}, before_start=True), "ok")
 
 
 def test_init_twice_changes_nothing(initialized: Initialize) -> None:

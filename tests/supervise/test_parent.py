@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from sekisho.kernel import presence
+
 SCRIPT = """
 import os, select, sys, time, types
 from pathlib import Path
@@ -67,7 +69,10 @@ def read_again():
     return Configuration(Path("second"), settings, None, None), ["service.workers"]
 
 supervisor = Supervisor(
-    first, [], 2, run_worker=worker, read_configuration=read_again, reporter=Reporter(lambda line: note("say " + line)),
+    first, [], 2, run_worker=worker, read_configuration=read_again,
+    reporter=Reporter(
+        lambda line: note("say " + line), lambda event, **fields: note(f"event {event} {fields.get('kernel')}")
+    ),
     portal=Portal(pages, []) if MODE.startswith("portal") else None,
 )
 try:
@@ -124,6 +129,7 @@ def test_sigterm_drains_every_worker_and_ends_well(supervise: Callable[..., Runn
     running.process.send_signal(signal.SIGTERM)
     assert running.process.wait(10) == 0
     assert running.lines().count("drain 7") == 2
+    assert running.lines().count(f"event service.started {presence()}") == 1
 
 
 def test_a_worker_that_is_killed_is_replaced(supervise: Callable[..., Running]) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ._kernel import Pump
 
-__all__ = ["Kernel", "compiled"]
+__all__ = ["Kernel", "compiled", "presence"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +49,10 @@ def _load() -> Kernel | None:
 
 compiled = _load()
 """The kernel, or None where Python does its work."""
+
+
+def presence() -> str:
+    """Return ``compiled``, ``off`` (by PURE_PYTHON) or ``absent`` (it was not built), for operators."""
+    if compiled is not None:
+        return "compiled"
+    return "off" if environ.get("PURE_PYTHON") else "absent"

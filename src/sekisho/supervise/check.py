@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from sekisho import kernel
 from sekisho.net.dns_settings import DnsSettings
 from sekisho.net.resolver import NoSuchDomain, Resolver, ResolverError
 from sekisho.store import StoreError
@@ -25,6 +26,12 @@ from .sockets import bind_all, close_all
 from .stores import open_accounts
 
 GRADES = ("ok", "warning", "error")
+KERNEL = {  # all the same to mail, but for the load
+    "compiled": "the compiled part is in use",
+    "off": "the compiled part is switched off here by PURE_PYTHON: Python does its work, and needs more CPU",
+    "absent": "the compiled part was not built: Python does its work, and needs more CPU; a C compiler and Python's "
+    "headers at the installation mend that",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,7 @@ def check(path: Path, environment: Mapping[str, str], *, before_start: bool = Fa
     where = places(settings)
     now = datetime.datetime.now(datetime.UTC)
     findings = [Finding("ok", "configuration", f"{path} has no mistakes")]
+    findings.append(Finding("ok", "kernel", KERNEL[kernel.presence()]))
     told = [audience.host for audience in settings.guide.audience if audience.host]
     findings += certificate.examine(where.certificate, where.key, settings.hostname, now, told)
     identity, named = _user(settings)

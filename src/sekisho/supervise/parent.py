@@ -25,6 +25,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from sekisho import kernel
+
 from . import notify
 from .channel import Channel, Configuration, Drain, Failed, Ready, Reload, Reloaded
 from .errors import StartError
@@ -245,7 +247,7 @@ class Supervisor:
             self._start(self._portal)
         where = ", ".join(f"{address.endpoint} ({address.kind})" for address in self._bound)
         self._reporter.say(f"listening on {where}")
-        self._reporter.emit("service.started", listening=where, workers=len(self._mail))
+        self._reporter.emit("service.started", listening=where, workers=len(self._mail), kernel=kernel.presence())
         notify.ready(f"listening on {where}")
 
     def _note_failure(self, worker: Worker, problem: str) -> None:
