@@ -671,7 +671,7 @@ def test_guesses_at_the_first_code_are_limited(make_parts: MakeParts) -> None:
 def test_an_app_password_is_shown_once_with_its_settings_and_revoked(parts: Parts, language: str) -> None:
     async def work(person: Person) -> None:
         await person.log_in()
-        answer = await person.send("devices", label="<b>my telephone</b>", program="thunderbird")
+        answer = await person.send("devices", label="<b>my telephone</b>", program="thunderbird", password=PASSWORD)
         assert answer.status_code == 200
         assert answer.headers["cache-control"] == "no-store"
         found = re.search(r'class="secret"[^>]*>((?:[a-z2-9]{4}-){3}[a-z2-9]{4})<', answer.text)
@@ -724,9 +724,44 @@ def test_a_device_number_that_is_none_is_not_understood(parts: Parts, number: st
 def test_a_device_without_a_usable_name_is_asked_for_again(parts: Parts, label: str) -> None:
     async def work(person: Person) -> None:
         await person.log_in()
-        answer = await person.send("devices", label=label, program="no such program")
+        answer = await person.send("devices", label=label, program="no such program", password=PASSWORD)
         assert answer.status_code == 422
         assert Page(answer.text).fields["label"]["aria-invalid"] == "true"
+
+    visit(parts, work)
+
+
+def test_an_app_password_needs_the_password_again(parts: Parts) -> None:
+    async def work(person: Person) -> None:
+        await person.log_in()
+        for password in ("", "wrong"):
+            answer = await person.send("devices", label="printer", password=password)
+            assert answer.status_code == 422
+            fields = Page(answer.text).fields
+            assert fields["password"]["aria-invalid"] == "true"
+            assert fields["label"]["value"] == "printer"
+            assert "code" not in fields
+        assert await person.store(lambda store: AppPasswords(store).list("rin")) == ()
+        assert (await person.send("devices", label="printer", password=PASSWORD)).status_code == 200
+
+    visit(parts, work)
+
+
+def test_with_a_second_factor_an_app_password_needs_a_code_which_a_missing_name_does_not_use_up(parts: Parts) -> None:
+    async def work(person: Person) -> None:
+        secret = await person.with_factor()
+        await person.log_in(code=person.code(secret))
+        used = await person.send("devices", label="printer", password=PASSWORD, code=person.code(secret))
+        assert used.status_code == 422
+        missing = await person.send("devices", label="printer", password=PASSWORD)
+        assert missing.status_code == 422
+        person.clock.now += PERIOD
+        nameless = await person.send("devices", label="", password=PASSWORD, code=person.code(secret))
+        assert nameless.status_code == 422
+        assert await person.store(lambda store: AppPasswords(store).list("rin")) == ()
+        answer = await person.send("devices", label="printer", password=PASSWORD, code=person.code(secret))
+        assert answer.status_code == 200
+        assert len(await person.store(lambda store: AppPasswords(store).list("rin"))) == 1
 
     visit(parts, work)
 
@@ -774,8 +809,8 @@ def test_every_page_can_be_used_by_keyboard_reader_and_password_manager(parts: P
         for path in ("", "password", "devices", "factor"):
             pages[path] = await person.open(path)
         pages["bad"] = await person.send("password", password="x", new="a", again="b")
-        pages["device"] = await person.send("devices", label="printer")
-        pages["bad label"] = await person.send("devices", label="")
+        pages["device"] = await person.send("devices", label="printer", password=PASSWORD)
+        pages["bad label"] = await person.send("devices", label="", password=PASSWORD)
         await person.send("factor/begin", "factor", password=PASSWORD)
         pages["confirm"] = await person.open("factor/confirm")
         pages["bad code"] = await person.send("factor/confirm", code="1")

@@ -69,9 +69,7 @@ class AppPasswords:
         """
         store = self._store
         account = store.known(name)
-        label = " ".join(label.split())
-        if not label or len(label) > MAX_LABEL or not label.isprintable():
-            raise BadLabel(f"Name the device, in at most {MAX_LABEL} characters.")
+        label = self.tidy(label)
         password = generate_password()
         now = store.now()
         with store.database.writing() as connection:
@@ -90,6 +88,18 @@ class AppPasswords:
         if number is None:
             raise RuntimeError("SQLite gave the app password no number")
         return AppPassword(number, label, now, None), password
+
+    @staticmethod
+    def tidy(label: str) -> str:
+        """Return the name of a device as it is kept.
+
+        Raises:
+            BadLabel
+        """
+        tidied = " ".join(label.split())
+        if not tidied or len(tidied) > MAX_LABEL or not tidied.isprintable():
+            raise BadLabel(f"Name the device, in at most {MAX_LABEL} characters.")
+        return tidied
 
     def list(self, name: str) -> tuple[AppPassword, ...]:
         """Return those of an account, the newest first."""

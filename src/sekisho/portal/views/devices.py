@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 
 from starlette.requests import Request
@@ -66,21 +66,19 @@ class _Views:
 
     async def devices(self, request: Request) -> Response:
         account = _owner(request)
-        wrong, label, program = None, "", ""
+        language = request.state.language
+        wrong: dict[str, str] = {}
+        label, program = "", ""
         if request.method == "POST":
             fields = await form(request)
             label, program = fields.get("label", ""), fields.get("program", "")
-            try:
-                made = await self._parts.accounts.call(lambda store: AppPasswords(store).add(account.login, label))
-            except BadLabel:
-                wrong = word("account.devices.bad_label", request.state.language)
-            except TooManyAppPasswords:
-                wrong = word("account.devices.too_many", request.state.language)
-            else:
+            made = await self._make(request, account, fields)
+            if not isinstance(made, str):
                 self._tell(request, "account.app_password_added", account, made[0].number)
                 return self._shown_once(request, account, *made, program)
+            field = "password" if made == "account.prove.wrong" else "label"
+            wrong = {field: word(made, language)}
         listed = await self._parts.accounts.call(lambda store: AppPasswords(store).list(account.login))
-        language = request.state.language
         return page(
             request,
             "account/devices.html",
@@ -95,6 +93,24 @@ class _Views:
             done="removed" if request.query_params.get("done") == "removed" else None,
             moment=lambda epoch: moment(epoch, language),
         )
+
+    async def _make(
+        self, request: Request, account: Account, fields: Mapping[str, str]
+    ) -> tuple[AppPassword, str] | str:
+        """Make an app password, or return the key of the words that say why not.
+
+        The password is asked for: whoever finds a browser open must not take away a way to send that stays open. The
+        name is looked at first, for a code counts once.
+        """
+        try:
+            label = AppPasswords.tidy(fields.get("label", ""))
+            if not await self._proven(request, account, fields):
+                return "account.prove.wrong"
+            return await self._parts.accounts.call(lambda store: AppPasswords(store).add(account.login, label))
+        except BadLabel:
+            return "account.devices.bad_label"
+        except TooManyAppPasswords:
+            return "account.devices.too_many"
 
     def _shown_once(
         self, request: Request, account: Account, made: AppPassword, password: str, program: str
@@ -148,15 +164,14 @@ class _Views:
             moment=lambda epoch: moment(epoch, request.state.language),
         )
 
-    async def _proven(self, request: Request, account: Account, suffix: str = "") -> bool:
-        fields = await form(request)
+    async def _proven(self, request: Request, account: Account, fields: Mapping[str, str], suffix: str = "") -> bool:
         password, code = fields.get(f"password{suffix}", ""), fields.get(f"code{suffix}", "")
         return await self._desk.confirm(request.state.visitor, account, password, code)
 
     async def begin(self, request: Request) -> Response:
         """Make a secret. The password is asked for: whoever finds a browser open must not lock its owner out."""
         account = _owner(request)
-        if not await self._proven(request, account):
+        if not await self._proven(request, account, await form(request)):
             return await self._factor_page(request, account, "begin")
         issuer = self._issuer
         try:
@@ -194,7 +209,7 @@ class _Views:
 
     async def switch_off(self, request: Request) -> Response:
         account = _owner(request)
-        if not await self._proven(request, account, "-off"):
+        if not await self._proven(request, account, await form(request), "-off"):
             return await self._factor_page(request, account, "off")
         if await self._parts.accounts.call(lambda store: SecondFactors(store).switch_off(account.login)):
             self._tell(request, "account.factor_off", account)
@@ -202,7 +217,7 @@ class _Views:
 
     async def recovery(self, request: Request) -> Response:
         account = _owner(request)
-        if not await self._proven(request, account):
+        if not await self._proven(request, account, await form(request)):
             return await self._factor_page(request, account, "recovery")
         try:
             codes = await self._parts.accounts.call(
