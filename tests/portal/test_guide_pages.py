@@ -155,6 +155,8 @@ def test_the_operator_is_named_on_every_page(fetched: dict[str, httpx.Response])
 
 def test_the_way_into_the_self_check_is_named_by_the_trouble(fetched: dict[str, httpx.Response]) -> None:
     for path, answer in fetched.items():
+        if path.endswith(".xml"):
+            continue
         language = path.split("/")[1]
         link = f'<a href="/{language}/check/"[^>]*>{re.escape(word("common.nav.check", language))}</a>'
         assert re.search(link, answer.text), path
