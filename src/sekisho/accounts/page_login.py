@@ -27,13 +27,20 @@ class PageLogin:
 
     Fields:
         name: whom it names, in the one spelling that all names of an account share; count failures by it.
-        digest: keyed digest of all that was tried, the same in all processes, so that a mistake repeated counts once.
+        digest: keyed digest of the password tried, the same in all processes, so that a mistake repeated counts once;
+            None with a code for the second factor: the same one again may be right half a minute later.
     """
 
     __slots__ = ("_check", "_entry", "_password", "_problem", "digest", "name")
 
     def __init__(
-        self, name: str, entry: Entry | None, check: PasswordCheck, password: str | None, problem: str, digest: bytes
+        self,
+        name: str,
+        entry: Entry | None,
+        check: PasswordCheck,
+        password: str | None,
+        problem: str,
+        digest: bytes | None,
     ) -> None:
         self.name = name
         self.digest = digest
@@ -47,7 +54,7 @@ class PageLogin:
         """Look up whom *claimed* names. Call it where the store is read.
 
         Args:
-            code: what was given for the second factor; part of the digest, so that no guess at it is a repetition.
+            code: what was given for the second factor.
         """
         name, entry = store.identify(claimed[:MAX_OCTETS])
         prepared, problem = None, "wrong password"
@@ -55,15 +62,14 @@ class PageLogin:
             prepared = prepare(password)
         except PreparationError as error:
             problem = f"password {error}"
-        tried = prepared or _UNSENDABLE
-        digest = tried_digest(store, name, f"{tried}\0{code}" if code else tried)
+        digest = None if code.strip() else tried_digest(store, name, prepared or _UNSENDABLE)
         return cls(name, entry, PasswordCheck(store, pool, RecentSuccesses(0, 0)), prepared, problem, digest)
 
     async def check(self) -> Accepted | Refused:
-        """Check the password; the second factor, where the account has one, is left to the caller.
+        """Check the password; the second factor, and after it whether the account is suspended, are left to the caller.
 
         To the person, say the same to everything that `Refusal.is_guess` holds for, and to a code that is missing or
-        wrong.
+        wrong. Tell of a suspension only whoever has given a right code, too: it would say that the password was right.
         """
         tried = self._password or _UNSENDABLE
         try:
@@ -72,7 +78,4 @@ class PageLogin:
             return Refused(Refusal.BUSY, "too many password checks wait")
         if self._entry is None or not opened or self._password is None:
             return refused_guess(self._entry, self._problem)
-        account = self._entry.account
-        if account.suspended:
-            return Refused(Refusal.SUSPENDED, account.suspension)
-        return Accepted(account)
+        return Accepted(self._entry.account)

@@ -56,12 +56,12 @@ class Desk:
         accounts = self._parts.accounts
         login = await accounts.call(lambda store: PageLogin.of(store, self._pool, name, password, code))
 
-        async def check() -> Account | Refused | Wrong:
+        async def check() -> Account | Wrong:
             answer = await login.check()
             if isinstance(answer, Refused):
                 if answer.kind is NotAccepted.BUSY:
                     raise Refusal(503, "account.busy", headers={"Retry-After": "5"})
-                return Wrong(answer.detail) if answer.kind.is_guess else answer
+                return Wrong(answer.detail)
             account = answer.account
             if account.second_factor:
                 if not code.strip():
@@ -70,10 +70,8 @@ class Desk:
                     return Wrong("wrong code")
             return account
 
-        found: Account | Refused | None = await self._parts.tries.attempt(
-            visitor, login.name, check, digest=login.digest
-        )
-        if isinstance(found, Refused):
+        found: Account | None = await self._parts.tries.attempt(visitor, login.name, check, digest=login.digest)
+        if found is not None and found.suspended:
             raise Refusal(403, "account.suspended")
         return found
 
