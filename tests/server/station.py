@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import pytest
 from tests.net.tls_client import HOST, identity
 from tests.server.client import Client
 
@@ -38,11 +39,23 @@ TLS_ONLY = AccountsSettings(argon2_passes=1, argon2_memory=Size(64 * KIB), scram
 QUEUE = QueueSettings(minimum_free=Size(0))
 POLICY = PolicySettings(auth_delay=Duration(0), auth_max_delay=Duration(0))
 LISTENER = ListenerSettings(greeting_wait=Duration(0))
+WAIT = ListenerSettings(greeting_wait=Duration(0.2))
+
+RIN = "rin@example.jp"
 
 LETTER = (
     "From: Rin <rin@example.jp>\r\nTo: kei@example.net\r\nDate: Fri, 15 Jan 2027 08:00:00 +0900\r\n"
     "Message-ID: <1@rin.example>\r\nSubject: greetings\r\n\r\nHello.\r\n"
 )
+
+
+def letter(*fields: str, body: str = "Hello.\r\n") -> str:
+    """A message with just these header fields."""
+    return "".join(f"{field}\r\n" for field in fields) + f"\r\n{body}"
+
+
+def of_rin(*fields: str) -> str:
+    return letter("From: Rin <rin@example.jp>", *fields)
 
 
 class Clock:
@@ -262,3 +275,23 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 def tracebacks(records: Sequence[logging.LogRecord]) -> int:
     """How many of *records* carry a traceback."""
     return sum(record.exc_info is not None for record in records)
+
+
+async def settled() -> None:
+    """Let everything happen that needs no more from the client."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+class Slow:
+    """Password checks that end when they are let."""
+
+    def __init__(self, authenticator: Authenticator, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.go_on = asyncio.Event()
+        opens = authenticator.opens
+
+        async def wait(entry: Any, password: str, *, name: str) -> bool:
+            await self.go_on.wait()
+            return await opens(entry, password, name=name)
+
+        monkeypatch.setattr(authenticator, "opens", wait)
