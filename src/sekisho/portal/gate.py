@@ -12,7 +12,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -124,6 +124,8 @@ class Gate:
             if answer is None:
                 await self._app(scope, receive, guarded)
                 return
+        except ClientDisconnect:  # in the middle of a form: nobody is left to be answered
+            return
         except Exception as error:
             if not isinstance(error, Refusal):
                 log.exception("a page failed: %s %.200r", scope["method"], scope["path"])
@@ -154,6 +156,7 @@ class Gate:
     async def _before(self, request: Request, visitor: Visitor) -> Response | None:
         """Raise `Refusal` for what goes no further; return a response that replaces the view's, or None."""
         scope = request.scope
+        _refuse_ambiguous(scope)
         if scope["path"] == "/health":
             return None
         elsewhere = self._hosts.judge(request.headers.get("host", ""), scope["path"])
@@ -201,6 +204,13 @@ class Gate:
         except Unavailable as error:
             log.warning("a login could not be looked up: %s", error)
             request.state.session_unknown = True
+
+
+def _refuse_ambiguous(scope: Scope) -> None:
+    """Refuse a request whose end a proxy in front may see elsewhere, and what follows it (RFC 9112 §6.1)."""
+    names = {name for name, _ in scope["headers"]}
+    if b"transfer-encoding" in names and (b"content-length" in names or scope["http_version"] == "1.0"):
+        raise Refusal(400, "common.not_understood", headers={"Connection": "close"})
 
 
 def _over_https(request: Request, port: int) -> Response:
