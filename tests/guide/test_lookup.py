@@ -22,6 +22,7 @@ from sekisho.guide.lookup import (
     Probed,
     Reached,
     Source,
+    fetch,
     may_connect,
     probe,
     read_document,
@@ -217,6 +218,26 @@ def test_many_who_ask_at_once_cost_one_question(authority: Authority) -> None:
     at_site(authority, work)
 
 
+def test_whoever_keeps_all_turns_busy_does_not_have_nothing_remembered_about_others(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "TIME", 0.2)
+
+    async def work(one: Site) -> None:
+        one.answers[OWN] = plain(DOCUMENT)
+        finder = Finder(one.fetcher)
+        for _ in range(fetch.AT_ONCE):
+            await one.fetcher.turn.acquire()
+        assert (await finder.find("other.test")).published is None
+        assert not finder.is_kept("other.test")
+        for _ in range(fetch.AT_ONCE):
+            one.fetcher.turn.release()
+        monkeypatch.setattr(fetch, "TIME", 8.0)
+        assert (await finder.find("other.test")).published is not None
+
+    at_site(authority, work)
+
+
 # Where it must not go
 
 
@@ -235,6 +256,7 @@ def test_many_who_ask_at_once_cost_one_question(authority: Authority) -> None:
         ),
         *("255.255.255.255", "192.0.2.1", "240.0.0.1", "::1", "::", "fe80::1", "fc00::1", "ff02::1", "2001:db8::1"),
         *("::ffff:127.0.0.1", "::ffff:8.8.8.8", "64:ff9b::7f00:1", "2002:7f00:1::1", "::127.0.0.1", "localhost", ""),
+        *("fec0::1", "feff::1", "3fff::1", "192.0.0.8", "192.88.99.1", "64:ff9b:1::1", "2001:0:1::1", "5f00::1"),
     ],
 )
 def test_addresses_that_are_not_public_are_never_connected_to(address: str) -> None:

@@ -23,7 +23,7 @@ from sekisho.net.tls import client_context
 
 from .document import is_host_name
 
-__all__ = ["FetchError", "Fetched", "Fetcher", "Names", "connect", "may_connect"]
+__all__ = ["Crowded", "FetchError", "Fetched", "Fetcher", "Names", "connect", "may_connect"]
 
 MAX_BODY: Final = 64 * 1024  # octets
 MAX_HEAD: Final = 16 * 1024
@@ -36,17 +36,23 @@ AT_ONCE: Final = 8  # documents of all visitors together
 
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)(?: .*)?", re.ASCII)
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})(?:[ \t]*;.*)?", re.ASCII)
-_EMBEDDING: Final = tuple(
-    ipaddress.ip_network(text)
-    for text in ("::/96", "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16")
+_PUBLIC_IPV6: Final = ipaddress.ip_network("2000::/3")
+"""All of IPv6 that is given out to the Internet. What holds an IPv4 address, which would have to be checked as well, or
+was once meant for sites, is outside of it or in the next list."""
+_SPECIAL: Final = tuple(
+    ipaddress.ip_network(text) for text in ("192.0.0.0/24", "192.88.99.0/24", "2001::/32", "2002::/16", "3fff::/20")
 )
-"""IPv6 networks whose addresses hold an IPv4 address, which would have to be checked as well: none is needed here."""
+"""Networks that `is_global` takes for public, all of them or in some versions of Python."""
 
 MayConnect = Callable[[str], bool]
 
 
 class FetchError(Exception):
     """There is no document; `str()` says why, for the log."""
+
+
+class Crowded(FetchError):
+    """Nobody was asked: others had all turns until the time was over."""
 
 
 class Names(Protocol):
@@ -78,9 +84,9 @@ def may_connect(address: str, refused: Collection[Network] = ()) -> bool:
         return False
     if not ip.is_global or ip.is_multicast or ip.is_reserved or ip.is_unspecified:
         return False
-    if isinstance(ip, ipaddress.IPv6Address) and (ip.scope_id or any(ip in network for network in _EMBEDDING)):
+    if isinstance(ip, ipaddress.IPv6Address) and (ip.scope_id or ip not in _PUBLIC_IPV6):
         return False
-    return not any(ip in network for network in refused)
+    return not any(ip in network for network in (*_SPECIAL, *refused))
 
 
 class Fetcher:
@@ -113,8 +119,10 @@ class Fetcher:
         Raises:
             FetchError
         """
+        waits = True
         try:
             async with asyncio.timeout(TIME), self.turn:
+                waits = False
                 for _ in range(MAX_REDIRECTIONS + 1):
                     host, target = _parts(url)
                     answer = await self._ask(host, target)
@@ -122,7 +130,7 @@ class Fetcher:
                         return Fetched(host, answer)
                     url = urllib.parse.urljoin(url, answer)
         except TimeoutError as error:
-            raise FetchError("no answer in time") from error
+            raise (Crowded("no turn in time") if waits else FetchError("no answer in time")) from error
         except (OSError, ValueError, EOFError, asyncio.LimitOverrunError) as error:  # ssl.SSLError is an OSError
             raise FetchError(str(error) or type(error).__name__) from error
         raise FetchError("too many redirections")

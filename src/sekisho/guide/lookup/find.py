@@ -17,7 +17,7 @@ from typing import Final
 from sekisho.smtp import is_domain, to_a_labels
 
 from .document import BadDocument, Outgoing, Published, is_host_name, read_document
-from .fetch import Fetcher, FetchError
+from .fetch import Crowded, Fetcher, FetchError
 
 __all__ = ["Answer", "Finder", "Source", "registered_part"]
 
@@ -94,7 +94,10 @@ class Finder:
         if task is None:
             task = self._asking[domain] = asyncio.get_running_loop().create_task(self._find(domain))
             task.add_done_callback(lambda done: self._answered(domain, done))
-        return await asyncio.shield(task)  # a visitor who leaves must not end it for another
+        try:
+            return await asyncio.shield(task)  # a visitor who leaves must not end it for another
+        except Crowded:  # not remembered: whoever keeps us busy must not hide what others publish
+            return Answer(domain)
 
     def _answered(self, domain: str, task: asyncio.Task[Answer]) -> None:
         del self._asking[domain]
@@ -133,6 +136,8 @@ class Finder:
     async def _read(self, url: str) -> Published | None:
         try:
             return read_document((await self._fetcher.get(url)).body)
+        except Crowded:
+            raise
         except (FetchError, BadDocument):
             return None
 
