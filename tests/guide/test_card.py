@@ -143,6 +143,36 @@ def test_an_address_of_the_guide_that_a_refusal_cannot_end_with_is_told(tmp_path
         read(tmp_path, f'[guide]\nurl = "{url}"\n')
 
 
+@pytest.mark.parametrize("zone", ["Tokyo", "../../etc/passwd", "", "/etc/localtime"])
+def test_a_time_zone_that_is_none_is_told(tmp_path: Path, zone: str) -> None:
+    with pytest.raises(ConfigErrors, match=r"guide\.time_zone.*no time zone.*Asia/Tokyo"):
+        read(tmp_path, f'[guide]\ntime_zone = "{zone}"\n')
+
+
+@pytest.mark.parametrize(
+    ("more", "url"),
+    [
+        ("", None),
+        ('[portal]\naddresses = [":443", ":80"]\n', "https://mail.example.jp/account/password"),
+        ('[portal]\naddresses = ["192.0.2.1:8443"]\n', "https://mail.example.jp:8443/account/password"),
+        (
+            '[portal]\naddresses = ["192.0.2.1:8443"]\ntrusted_proxies = ["192.0.2.80/32"]\n',
+            "https://mail.example.jp/account/password",
+        ),
+        (
+            '[portal]\naddresses = ["127.0.0.1:8080"]\n[autoconfig]\nweb_host = "help.example.jp"\n',
+            "https://help.example.jp/account/password",
+        ),
+        (
+            '[portal]\naddresses = [":443"]\n[guide]\npassword_url = "https://other.example.jp/"\n',
+            "https://other.example.jp/",
+        ),
+    ],
+)
+def test_passwords_are_changed_in_the_portal_where_there_is_one(tmp_path: Path, more: str, url: str | None) -> None:
+    assert guide_card(read(tmp_path, more)).parameters.get("operator.password_change_url") == url
+
+
 def test_notices_come_newest_first() -> None:
     """S-82."""
     first, second = (NoticeSettings(date=f"2026-0{month}-01", ja="文", en="words") for month in (3, 9))

@@ -47,6 +47,14 @@ def test_the_front_door_leads_to_the_readers_language(make_parts: MakeParts) -> 
         assert answer.headers["cache-control"] == "no-store"
 
 
+def test_an_address_of_the_account_without_a_language_leads_to_the_readers(make_parts: MakeParts) -> None:
+    parts = make_parts()
+    answer = get(parts, "/account/password", headers={"accept-language": "en"})
+    assert (answer.status_code, answer.headers["location"]) == (302, "/en/account/password")
+    assert get(parts, "/account/token").headers["location"] == "/ja/account/token"
+    assert get(parts, "/account/%5Cevil.example").headers["location"] == "/ja/account/"
+
+
 def test_a_page_can_be_had_in_the_other_language_and_that_is_remembered(make_parts: MakeParts) -> None:
     parts = make_parts()
     answer = get(parts, "/language/en/clients/x.html?step=2")

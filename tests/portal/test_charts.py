@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from datetime import UTC
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from sekisho.portal.charts import Bar, Columns, Series, _round_up, bars, columns
+from sekisho.portal.clock import Clock
 from sekisho.portal.counted import by_hour
 from sekisho.telemetry import Tallies
 
@@ -125,7 +127,9 @@ def test_more_reasons_than_colors_are_drawn_together_and_none_is_lost() -> None:
     hours = tuple(range(NOON - 47 * 3600, NOON + 1, 3600))
     series = {f"r{number}": (0,) * 47 + (number,) for number in range(1, 10)}
     tallies = Tallies(hours, {"failures": series}, NOON - 20 * 3600 + 10)
-    made = by_hour(tallies, id="f", title="Failures", language="en", series=series, name=lambda each: each.upper())
+    made = by_hour(
+        tallies, Clock(UTC), id="f", title="Failures", language="en", series=series, name=lambda each: each.upper()
+    )
     assert [part.name for part in made.series] == ["R9", "R8", "R7", "R6", "R5", "4 other reasons"]
     assert made.series[-1].numbers[-1] == 1 + 2 + 3 + 4
     assert made.unknown == 27
@@ -135,7 +139,13 @@ def test_more_reasons_than_colors_are_drawn_together_and_none_is_lost() -> None:
 def test_without_a_log_nothing_is_known_of_any_hour() -> None:
     hours = tuple(range(NOON - 47 * 3600, NOON + 1, 3600))
     made = by_hour(
-        Tallies(hours, {"failures": {}}, None), id="f", title="t", language="ja", series={}, name=lambda each: each
+        Tallies(hours, {"failures": {}}, None),
+        Clock(UTC),
+        id="f",
+        title="t",
+        language="ja",
+        series={},
+        name=lambda each: each,
     )
     assert made.unknown == 48
     assert "まだ何も記録されていません" in columns(made)

@@ -18,7 +18,7 @@ ROOT = Path(sekisho.portal.__file__).parent
 FILES = sorted((ROOT / "words").glob("*.toml"))
 SOURCES = [*ROOT.rglob("*.py"), *(ROOT / "templates").rglob("*.*")]
 
-OTHERWISE = {"check.when"}  # a date: months have numbers in Japanese and names in English
+OTHERWISE = {"common.moment", "common.moment.year"}  # a date: months have numbers in Japanese and names in English
 
 
 def placeholders(text: str) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import zoneinfo
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -23,6 +24,17 @@ def _check_url(url: str) -> tuple[str, str] | None:
         "is no web address that a mail server can tell",
         f"Write it with https://, in ASCII without spaces, at most {MAX_ADVICE_CHARACTERS} characters.",
     )
+
+
+def _check_zone(name: str) -> tuple[str, str] | None:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+        return (
+            "is no time zone that this machine knows",
+            "Write it as Asia/Tokyo; Debian has them in its package tzdata.",
+        )
+    return None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +95,13 @@ class GuideSettings:
     hours_en: str | None = setting(
         None, "When somebody is there, in English.", example="weekdays 9:00-17:00", reload=True
     )
+    time_zone: str | None = setting(
+        None,
+        "Time zone of every time on the pages, by its IANA name; without it that of this machine.",
+        example="Asia/Tokyo",
+        reload=True,
+        check=_check_zone,
+    )
     url: str | None = setting(
         None,
         "Address under which the guide is published. The feed needs it, and the mail server tells it with refusals "
@@ -111,7 +130,10 @@ class GuideSettings:
     )
     vpn_url: str | None = setting(None, "Instructions for the VPN.", example="https://www.example.jp/vpn", reload=True)
     password_url: str | None = setting(
-        None, "Page where passwords are changed.", example="https://www.example.jp/password", reload=True
+        None,
+        "Page where passwords are changed; without it that of the portal, where there is one.",
+        example="https://www.example.jp/password",
+        reload=True,
     )
     accounts_renewed: str | None = setting(
         None,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import io
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sekisho.accounts import (
@@ -33,7 +32,7 @@ from .visitor import Place, Visitor
 if TYPE_CHECKING:
     from .parts import Parts
 
-__all__ = ["Desk", "may_set_password", "moment", "qr_image"]
+__all__ = ["Desk", "may_set_password", "qr_image"]
 
 PAGES_AT_ONCE = 16  # passwords of forms that may wait to be checked
 
@@ -132,13 +131,3 @@ def qr_image(text: str) -> str:
     drawn = io.BytesIO()
     segno.make_qr(text, error="m").save(drawn, kind="svg", scale=4, border=2, light="#fff", xmldecl=False)
     return f"data:image/svg+xml;base64,{base64.b64encode(drawn.getvalue()).decode()}"
-
-
-def moment(epoch: float | None, language: str) -> str:
-    """Return a time (UTC epoch, seconds) as a reader of *language* expects it, on the clock of this place."""
-    if epoch is None:
-        return ""
-    local = datetime.fromtimestamp(epoch, UTC).astimezone()
-    if language == "ja":
-        return f"{local.year}年{local.month}月{local.day}日 {local:%H:%M}"
-    return f"{local.day} {local:%B %Y}, {local:%H:%M}"

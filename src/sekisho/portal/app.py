@@ -38,6 +38,7 @@ def make_app(parts: Parts, *, limit: RateLimit | None = None) -> Starlette:
         routes=[
             Route("/", _start),
             *(Route(f"/{language}", _start) for language in LANGUAGES),
+            Route("/account/{page}", _account),
             Route("/language/{language}/{path:path}", _switch),
             Route("/assets/{digest}/{name}", _asset),
             Route("/robots.txt", _robots),
@@ -59,6 +60,15 @@ def make_app(parts: Parts, *, limit: RateLimit | None = None) -> Starlette:
 async def _start(request: Request) -> Response:
     """Lead to the front page in the reader's language."""
     response = RedirectResponse(f"/{request.state.language}/", 302)
+    response.headers["Vary"] = "Accept-Language, Cookie"
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+async def _account(request: Request) -> Response:
+    """Lead to a page of the account in the reader's language: addresses in letters and on paper name none."""
+    start = f"/{request.state.language}/account/"
+    response = RedirectResponse(own_path(f"{start}{request.path_params['page']}", start), 302)
     response.headers["Vary"] = "Accept-Language, Cookie"
     response.headers["Cache-Control"] = "no-store"
     return response

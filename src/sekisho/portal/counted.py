@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from sekisho.telemetry import Tallies
 
 from .charts import MAX_SERIES, Columns, Series
-from .operators import day_and_hour
+from .clock import Clock
 from .words import word
 
 __all__ = ["by_hour"]
@@ -17,6 +17,7 @@ EVERY = 6  # hours between two numbers on the axis
 
 def by_hour(
     tallies: Tallies,
+    clock: Clock,
     *,
     id: str,
     title: str,
@@ -36,7 +37,7 @@ def by_hour(
         numbers = [sum(column) for column in zip(*(series[each] for each in others), strict=True)]
         parts.append(Series(word("operator.chart.others", language, count=len(others)), numbers))
     unknown = 0 if tallies.since is None else sum(1 for hour in tallies.hours if hour + 3600 <= tallies.since)
-    days, labels, hours = zip(*(day_and_hour(hour) for hour in tallies.hours), strict=True)
+    days, labels, hours = zip(*(clock.column(hour) for hour in tallies.hours), strict=True)
     total = sum(sum(part.numbers) for part in parts)
     return Columns(
         id=id,

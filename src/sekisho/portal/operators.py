@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from starlette.requests import Request
@@ -18,9 +17,7 @@ from .stores import WebSession
 from .words import word, words
 
 __all__ = [
-    "day_and_hour",
     "duration",
-    "moment",
     "octets",
     "open_to_operator",
     "reason_words",
@@ -72,17 +69,6 @@ async def with_spools(parts: Parts, work: Callable[[SpoolReader], T]) -> T:
 
 
 # Words
-
-
-def moment(epoch: float | None) -> str:
-    """Return a moment in local time, to the minute; empty for none."""
-    return "" if epoch is None else datetime.fromtimestamp(epoch, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
-
-
-def day_and_hour(epoch: float) -> tuple[str, str, int]:
-    """Return a column's day (``11-24``), its full name and its hour, in local time."""
-    at = datetime.fromtimestamp(epoch, UTC).astimezone()
-    return at.strftime("%m-%d"), at.strftime("%Y-%m-%d %H:00"), at.hour
 
 
 def duration(seconds: float, language: str) -> str:

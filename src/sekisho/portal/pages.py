@@ -62,6 +62,8 @@ def page(
         visitor               who asks (`visitor.Visitor`)
         session               the login (`accounts.WebSession`), or None
         path                  this page's path below the language
+        zone                  what the time zone of all times is called; a template that shows some without it sets
+                              has_times, and the foot of the page names it
         can_report            there is a page on which a person can write to the operator
 
     A page without login may be kept by caches for five minutes; everything else by nobody.
@@ -110,6 +112,7 @@ def frame_values(request: Request) -> dict[str, object]:
         "visitor": state.visitor,
         "session": state.session,
         "path": state.path,
+        "zone": parts.clock.named(language),
         "can_report": any(getattr(each, "path", "").endswith("/check/report") for each in request.app.routes),
     }
 

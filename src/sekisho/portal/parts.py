@@ -20,6 +20,7 @@ from sekisho.supervise.errors import ControlError
 from sekisho.supervise.sections import Places, Settings
 from sekisho.telemetry import EventLog, Recall
 
+from .clock import Clock
 from .errors import Unavailable
 from .stores import Accounts, Logins
 from .tries import Tries
@@ -55,8 +56,10 @@ class Parts:
     signer: tuple[bytes, bytes] | None = None
     now: Callable[[], float] = time.time
     around: Surroundings = field(init=False, default_factory=Surroundings)
+    clock: Clock = field(init=False, default_factory=Clock)
 
     def __post_init__(self) -> None:
+        self.clock = Clock.of(self.settings.guide.time_zone, lambda: self.now())
         self.around = Surroundings.of(self.settings.portal)
 
     async def ask(self, verb: str, **arguments: object) -> list[Any]:

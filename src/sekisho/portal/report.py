@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from urllib.parse import quote
 
 from sekisho.guide.findings import Finding
 from sekisho.guide.render.telling import report_line
 from sekisho.guide.situation import LineFacts
 
+from .clock import Clock
 from .parts import Parts
 from .visitor import Visitor
 
@@ -26,7 +26,13 @@ _ADDRESS = re.compile(r"[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"
 
 
 def compose_report(
-    asked: Mapping[str, str], visitor: Visitor, line: LineFacts, findings: Sequence[Finding], *, login: str | None
+    clock: Clock,
+    asked: Mapping[str, str],
+    visitor: Visitor,
+    line: LineFacts,
+    findings: Sequence[Finding],
+    *,
+    login: str | None,
 ) -> str:
     """Return the report.
 
@@ -34,12 +40,16 @@ def compose_report(
         asked: what the person wrote: ``program``, ``message``, ``page``.
         login: of the account that the visitor is logged in to.
     """
+
+    def when(at: float) -> str:
+        return clock.at(at).isoformat(timespec="minutes")
+
     lines = [
-        f"time: {_utc(line.now)}",
+        f"time: {when(line.now)}",
         f"from: {visitor.address} ({line.place})",
         *((f"account: {login}",) if login is not None else ()),
         *(f"{name}: {' '.join(text.split())}" for name, text in asked.items() if text.strip()),
-        *(report_line(each, _utc) for each in findings),
+        *(report_line(each, when) for each in findings),
     ]
     return "\n".join("".join(each if each.isprintable() else "?" for each in one) for one in lines) + "\n"
 
@@ -60,7 +70,3 @@ def mail_link(parts: Parts, subject: str, text: str) -> str:
 
 def _body(text: str) -> str:
     return quote(text.replace("\n", "\r\n"))  # RFC 6068 §5
-
-
-def _utc(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%MZ}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sekisho import text
 from sekisho.autoconfig import IncomingTls
 from sekisho.autoconfig.settings import IncomingSettings
@@ -19,8 +21,11 @@ def guide_card(settings: Settings) -> Card:
         GuideError: the settings of the guide do not go together.
     """
     enabled = {kind: listener for kind, listener in listeners(settings).items() if kind != "mx"}
+    told = settings.guide
+    if told.password_url is None and (pages := own_pages(settings)) is not None:
+        told = replace(told, password_url=f"{pages}/account/password")
     return make_card(
-        settings.guide,
+        told,
         hostname=settings.hostname,
         listeners={kind: (next(iter(each.addresses), None), each) for kind, each in enabled.items()},
         usual_ports=PORTS,
@@ -42,6 +47,16 @@ def _incoming(incoming: IncomingSettings) -> dict[str, str]:
             values = {"": host, "_port": str(port), "_security": SPOKEN[tls]}
             found |= {f"incoming.{name}{key}": value for key, value in values.items()}
     return found
+
+
+def own_pages(settings: Settings) -> str | None:
+    """Return the address of the portal as people enter it, without the last slash; None where there is none."""
+    portal = settings.portal
+    if not portal.addresses:
+        return None
+    ports = {each.port for each in portal.addresses if portal.speaks_tls(each)}
+    is_usual = not ports or 443 in ports or portal.trusted_proxies  # a web server in front has 443
+    return f"https://{settings.autoconfig.web_host or settings.hostname}" + ("" if is_usual else f":{min(ports)}")
 
 
 def settings_card(

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from sekisho.accounts import AccountDetails, AccountStore, AppPasswords, SecondFactors, WeakPassword
 from sekisho.portal import session
-from sekisho.portal.access import Desk, may_set_password, moment
+from sekisho.portal.access import Desk, may_set_password
 from sekisho.portal.errors import Redirect, Refusal, Unavailable
 from sekisho.portal.forms import form
 from sekisho.portal.pages import page
@@ -139,7 +139,7 @@ class _Views:
             limits=self._limits(details),
             recent=self._recent(details, request.state.language),
             may_set_password=may_set_password(self._parts, request.state.visitor),
-            moment=lambda epoch: moment(epoch, request.state.language),
+            moment=lambda epoch: self._parts.clock.moment(epoch, request.state.language),
             done=done(request),
         )
 
@@ -162,7 +162,8 @@ class _Views:
             each for each in self._parts.recall.of_account(details.account.login) if each.event == "auth.accepted"
         ]
         return [
-            (moment(each.time, language), str(each.fields.get("client", ""))) for each in reversed(entries[-RECENT:])
+            (self._parts.clock.moment(each.time, language), str(each.fields.get("client", "")))
+            for each in reversed(entries[-RECENT:])
         ]
 
     # A new password

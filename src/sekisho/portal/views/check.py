@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from datetime import datetime
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -118,7 +117,7 @@ class _Views:
             story=timeline(line, account),
             unknown=unknown(line, account),
             account_away=account_away,
-            when=_when(request),
+            when=self._when(request),
             now=line.now,
             place=line.place if self._checkup.knows_networks else None,
             parameters=self._parts.card.parameters,
@@ -140,7 +139,7 @@ class _Views:
     def _told(self, request: Request, line: LineFacts, account: AccountFacts | None) -> list[Told]:
         parts = self._parts
         findings = diagnose(line, account, parts.card, parts.catalog)
-        return [tell(each, request.state.language, _when(request), parts.catalog) for each in findings]
+        return [tell(each, request.state.language, self._when(request), parts.catalog) for each in findings]
 
     # ------------------------------------------------------------------ the explainer's link
 
@@ -160,7 +159,7 @@ class _Views:
         language = request.state.language
         reason = record.reasons.get(language, "") if record is not None else ""
         return page(
-            request, "check/code.html", page="check", typed=typed, entry=entry, reason=reason, when=_when(request)
+            request, "check/code.html", page="check", typed=typed, entry=entry, reason=reason, when=self._when(request)
         )
 
     async def _own_record(self, request: Request, typed: str) -> LineRecord | None:
@@ -237,7 +236,12 @@ class _Views:
         findings = diagnose(line, account, self._parts.card, self._parts.catalog)
         session = request.state.session
         text = compose_report(
-            asked, request.state.visitor, line, findings, login=session.account.login if session is not None else None
+            self._parts.clock,
+            asked,
+            request.state.visitor,
+            line,
+            findings,
+            login=session.account.login if session is not None else None,
         )
         subject = word("check.report.subject", request.state.language, host=self._parts.settings.hostname)
         link = mail_link(self._parts, subject, text)
@@ -245,6 +249,10 @@ class _Views:
         return page(
             request, "check/report.html", page="check", asked=asked, text_of_report=text, link=link, number=number
         )
+
+    def _when(self, request: Request) -> Callable[[float], str]:
+        clock, language = self._parts.clock, request.state.language
+        return lambda at: clock.moment(at, language)
 
     def _count(self, limit: RateLimit, request: Request, per_minute: int) -> None:
         """Raises Refusal when the visitor asks too often."""
@@ -256,15 +264,3 @@ class _Views:
 def _port(request: Request) -> int | None:
     """Return the source port of the visitor's own connection; through a proxy nobody tells it."""
     return None if request.state.visitor.proxied or request.client is None else request.client.port
-
-
-def _when(request: Request) -> Callable[[float], str]:
-    form_ = word("check.when", request.state.language)
-
-    def when(at: float) -> str:
-        there = datetime.fromtimestamp(at).astimezone()
-        return form_.format(
-            month=there.month, day=there.day, time=f"{there:%H:%M}", name=f"{there:%b}", zone=there.tzname() or ""
-        )
-
-    return when

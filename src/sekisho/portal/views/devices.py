@@ -22,7 +22,7 @@ from sekisho.accounts import (
 from sekisho.guide import CAPABILITIES
 from sekisho.guide.render.rows import CardView, card_views
 from sekisho.portal import session
-from sekisho.portal.access import Desk, moment, qr_image
+from sekisho.portal.access import Desk, qr_image
 from sekisho.portal.errors import Redirect, Refusal
 from sekisho.portal.forms import form
 from sekisho.portal.pages import page
@@ -91,7 +91,7 @@ class _Views:
             programs=[("", word("account.devices.no_program", language))]
             + [(name, names.say(language)) for name, (names, _) in self._programs.items()],
             done="removed" if request.query_params.get("done") == "removed" else None,
-            moment=lambda epoch: moment(epoch, language),
+            moment=lambda epoch: self._parts.clock.moment(epoch, language),
         )
 
     async def _make(
@@ -161,7 +161,7 @@ class _Views:
             state=state,
             asked=wrong,
             wrong=word("account.prove.wrong", request.state.language) if wrong else None,
-            moment=lambda epoch: moment(epoch, request.state.language),
+            moment=lambda epoch: self._parts.clock.moment(epoch, request.state.language),
         )
 
     async def _proven(self, request: Request, account: Account, fields: Mapping[str, str], suffix: str = "") -> bool:

@@ -9,9 +9,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sekisho.portal.charts import Columns, columns
+from sekisho.portal.clock import Clock
 from sekisho.portal.counted import by_hour
 from sekisho.portal.health import Check, Checkup, is_well
-from sekisho.portal.operators import duration, moment, octets, open_to_operator, reason_words
+from sekisho.portal.operators import duration, octets, open_to_operator, reason_words
 from sekisho.portal.pages import page
 from sekisho.portal.parts import Parts
 from sekisho.portal.words import LANGUAGES, word
@@ -57,11 +58,12 @@ def routes(parts: Parts) -> list[Route]:
             here="overview",
             well=is_well(checks),
             checks=[
-                (each, word(f"operator.health.{each.name}", language), _verdict(each, language)) for each in checks
+                (each, word(f"operator.health.{each.name}", language), _verdict(parts.clock, each, language))
+                for each in checks
             ],
             figures=_figures(tallies, language),
-            messages=columns(_messages(tallies, language)),
-            failures=columns(_failures(tallies, language)),
+            messages=columns(_messages(tallies, parts.clock, language)),
+            failures=columns(_failures(tallies, parts.clock, language)),
             known=_known(parts, language),
         )
 
@@ -84,7 +86,7 @@ def routes(parts: Parts) -> list[Route]:
         counted = tallies.totals("failures")
         listed = [
             (
-                moment(each.time),
+                parts.clock.figures(each.time),
                 reason_words(failure_of(each.event, each.fields) or "", language),
                 *(str(each.fields.get(name, "")) for name in ("client", "account")),
                 next((str(each.fields[name]) for name in ("reply", "problem", "detail") if name in each.fields), ""),
@@ -95,7 +97,7 @@ def routes(parts: Parts) -> list[Route]:
             request,
             "operator/failures.html",
             here="failures",
-            chart=columns(_failures(tallies, language)),
+            chart=columns(_failures(tallies, parts.clock, language)),
             reasons=[(each, f"{reason_words(each, language)} ({number:,})") for each, number in counted.items()],
             wanted=wanted,
             listed=listed,
@@ -123,17 +125,17 @@ def _known(parts: Parts, language: str) -> str:
     if recall.since is None:
         return word("operator.known.nothing", language)
     key = "operator.known.since" if recall.is_caught_up else "operator.known.reading"
-    return word(key, language, since=moment(recall.since))
+    return word(key, language, since=parts.clock.moment(recall.since, language))
 
 
-def _verdict(check: Check, language: str) -> str:
-    values = {name: _value(name, number, language) for name, number in check.values.items()}
+def _verdict(clock: Clock, check: Check, language: str) -> str:
+    values = {name: _value(clock, name, number, language) for name, number in check.values.items()}
     return word(f"operator.health.{check.name}.{check.verdict}", language, **values)
 
 
-def _value(name: str, number: float | int, language: str) -> str:
+def _value(clock: Clock, name: str, number: float | int, language: str) -> str:
     if name.endswith("_at"):
-        return moment(number)
+        return clock.moment(number, language)
     if name in ("up", "age", "left"):
         return duration(number, language)
     return octets(int(number)) if name in ("free", "minimum", "octets") else f"{number:,}"
@@ -149,9 +151,10 @@ def _figures(tallies: Tallies, language: str) -> list[tuple[str, str]]:
     return [(word(f"operator.figure.{name}", language), f"{number:,}") for name, number in numbers.items()]
 
 
-def _messages(tallies: Tallies, language: str) -> Columns:
+def _messages(tallies: Tallies, clock: Clock, language: str) -> Columns:
     return by_hour(
         tallies,
+        clock,
         id="messages",
         title=word("operator.chart.messages", language),
         language=language,
@@ -160,9 +163,10 @@ def _messages(tallies: Tallies, language: str) -> Columns:
     )
 
 
-def _failures(tallies: Tallies, language: str) -> Columns:
+def _failures(tallies: Tallies, clock: Clock, language: str) -> Columns:
     return by_hour(
         tallies,
+        clock,
         id="failures",
         title=word("operator.chart.failures", language),
         language=language,

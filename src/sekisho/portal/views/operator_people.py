@@ -17,8 +17,9 @@ from starlette.routing import Route
 from sekisho.accounts import Account, AccountStore
 from sekisho.guide.agents import Prospect, known_agents, prospect
 from sekisho.portal.charts import Bar, bars
+from sekisho.portal.clock import Clock
 from sekisho.portal.errors import Refusal
-from sekisho.portal.operators import moment, open_to_operator
+from sekisho.portal.operators import open_to_operator
 from sekisho.portal.pages import page
 from sekisho.portal.parts import Parts
 from sekisho.portal.visitor import normal_address
@@ -89,7 +90,7 @@ def routes(parts: Parts) -> list[Route]:
             "operator/old.html",
             here="remaining",
             kind=name,
-            rows=[_shown(each, name, language) for each in own[:LISTED]],
+            rows=[_shown(parts.clock, each, name, language) for each in own[:LISTED]],
             more=max(0, len(own) - LISTED),
             others=others,
         )
@@ -100,7 +101,7 @@ def routes(parts: Parts) -> list[Route]:
         if name not in kinds:
             raise Refusal(404, "common.not_found")
         own, _ = await asyncio.to_thread(_rows, parts, kinds[name])
-        return _csv(f"{name}.csv", _heads(COLUMNS, language), (_cells(each, language) for each in own))
+        return _csv(f"{name}.csv", _heads(COLUMNS, language), (_cells(parts.clock, each, language) for each in own))
 
     async def renewal(request: Request) -> Response:
         open_to_operator(request)
@@ -109,7 +110,7 @@ def routes(parts: Parts) -> list[Route]:
             request,
             "operator/renewal.html",
             here="renewal",
-            rows=[(each, moment(_last(parts, each))) for each in found[:LISTED]],
+            rows=[(each, parts.clock.figures(_last(parts, each))) for each in found[:LISTED]],
             total=len(found),
             more=max(0, len(found) - LISTED),
         )
@@ -119,7 +120,7 @@ def routes(parts: Parts) -> list[Route]:
         language = request.state.language
         found = await _needing(parts)
         rows = (
-            [each.login, word(f"operator.renewal.{each.renewal}", language), moment(_last(parts, each))]
+            [each.login, word(f"operator.renewal.{each.renewal}", language), parts.clock.figures(_last(parts, each))]
             for each in found
         )
         return _csv("renewal.csv", _heads(("account", "why", "success"), language), rows)
@@ -197,7 +198,7 @@ def _share(name: str, kind: str, language: str) -> str:
     return word("operator.share.no_tls", language) if name == "none" else name
 
 
-def _shown(row: Remaining, kind: str, language: str) -> dict[str, object]:
+def _shown(clock: Clock, row: Remaining, kind: str, language: str) -> dict[str, object]:
     recognized = known_agents().recognize(row.detail) if kind == "clients" else None
     client = recognized.versions[0] if recognized is not None and recognized.versions else None
     return {
@@ -207,10 +208,10 @@ def _shown(row: Remaining, kind: str, language: str) -> dict[str, object]:
         "line": row.line or "",
         "partners": row.partners,
         "detail": _detail(row, language),
-        "first": moment(row.first),
-        "last": moment(row.last),
+        "first": clock.figures(row.first),
+        "last": clock.figures(row.last),
         "count": f"{row.count:,}",
-        "success": moment(row.last_success),
+        "success": clock.figures(row.last_success),
         "since": row.last_success is not None and row.last_success > row.last,
     }
 
@@ -220,16 +221,16 @@ def _detail(row: Remaining, language: str) -> str:
     return word(f"operator.tried.{row.detail}", language) if is_try else row.detail
 
 
-def _cells(row: Remaining, language: str) -> list[str]:
+def _cells(clock: Clock, row: Remaining, language: str) -> list[str]:
     return [
         row.account or "",
         row.line or "",
         " ".join(row.partners),
         _detail(row, language),
-        moment(row.first),
-        moment(row.last),
+        clock.figures(row.first),
+        clock.figures(row.last),
         str(row.count),
-        moment(row.last_success),
+        clock.figures(row.last_success),
     ]
 
 

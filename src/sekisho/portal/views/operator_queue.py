@@ -11,9 +11,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from sekisho.portal.clock import Clock
 from sekisho.portal.errors import Refusal, Unavailable
 from sekisho.portal.forms import form
-from sekisho.portal.operators import moment, octets, open_to_operator, state_words, with_spools
+from sekisho.portal.operators import octets, open_to_operator, state_words, with_spools
 from sekisho.portal.pages import page
 from sekisho.portal.parts import Parts
 from sekisho.portal.words import LANGUAGES
@@ -58,10 +59,10 @@ def routes(parts: Parts) -> list[Route]:
             stats=stats,
             size=octets(stats.octets),
             states=[(state_words(each, language), stats.recipients.get(each, 0)) for each in OPEN],
-            worst=[(each, moment(each.next_attempt)) for each in worst],
+            worst=[(each, parts.clock.figures(each.next_attempt)) for each in worst],
             wanted=wanted,
             options=[("", ""), *((each.value, state_words(each, language)) for each in OPEN)],
-            listed=[_row(each, language) for each in listed[:LISTED]],
+            listed=[_row(parts.clock, each, language) for each in listed[:LISTED]],
             next_page=_query(wanted, listed[LISTED - 1].queue_id) if more else "",
             verbs=sorted(VERBS),
             done=_done(request),
@@ -79,20 +80,20 @@ def routes(parts: Parts) -> list[Route]:
             "operator/message.html",
             here="queue",
             shown=shown,
-            arrived=moment(shown.arrival.arrived),
-            expires=moment(shown.expires),
+            arrived=parts.clock.figures(shown.arrival.arrived),
+            expires=parts.clock.figures(shown.expires),
             size=octets(shown.size),
             recipients=[
                 (
                     each,
                     state_words(each.state, language),
-                    moment(each.next_attempt),
-                    moment(each.events[-1].at if each.events else None),
+                    parts.clock.figures(each.next_attempt),
+                    parts.clock.figures(each.events[-1].at if each.events else None),
                 )
                 for each in shown.recipients[:LISTED]
             ],
             beyond=max(0, shown.recipient_count - LISTED),
-            life=life if life is None else [(moment(each.time), each.event, _told(each)) for each in life],
+            life=life if life is None else [(parts.clock.figures(each.time), each.event, _told(each)) for each in life],
             verbs=_verbs({each.state for each in shown.recipients}),
             done=_done(request),
         )
@@ -156,11 +157,11 @@ def _query(wanted: Mapping[str, str], after: str) -> str:
     return urlencode({**{name: value for name, value in wanted.items() if value}, "after": after})
 
 
-def _row(listed: Listed, language: str) -> dict[str, object]:
+def _row(clock: Clock, listed: Listed, language: str) -> dict[str, object]:
     count = sum(listed.recipients.values())
     return {
         "id": listed.queue_id,
-        "arrived": moment(listed.arrived),
+        "arrived": clock.figures(listed.arrived),
         "size": octets(listed.size),
         "sender": str(listed.reverse_path or "<>"),
         "account": listed.account or "",
@@ -170,7 +171,7 @@ def _row(listed: Listed, language: str) -> dict[str, object]:
             f"{state_words(state, language)} {number}" if count > 1 else state_words(state, language)
             for state, number in listed.recipients.items()
         ),
-        "next": moment(listed.next_attempt),
+        "next": clock.figures(listed.next_attempt),
         "reply": listed.last_reply or "",
     }
 
