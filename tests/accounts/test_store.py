@@ -384,3 +384,12 @@ def test_reading_from_a_closed_store_is_a_store_error(store: AccountStore) -> No
     store.close()
     with pytest.raises(StoreError):
         store.find("rin")
+
+
+def test_whoever_only_reads_makes_no_empty_database_in_the_place_of_one_that_is_away(tmp_path: Path) -> None:
+    path = tmp_path / "accounts.sqlite"
+    with pytest.raises(StoreError):
+        AccountStore.open(path, settings=CHEAP, create=False)
+    assert list(tmp_path.iterdir()) == []
+    AccountStore.open(path, settings=CHEAP).close()
+    AccountStore.open(path, settings=CHEAP, create=False).close()

@@ -8,7 +8,9 @@ import pytest
 from tests.accounts.conftest import CHEAP
 
 from sekisho.accounts import Account, AccountStore, WebSessions
+from sekisho.accounts.database import AccountDatabase
 from sekisho.accounts.websessions import MAX_PER_ACCOUNT
+from sekisho.store import StoreFull
 
 START = 1_800_000_000.0
 IDLE, LIFETIME = 1800.0, 12 * 3600.0
@@ -68,6 +70,22 @@ def test_the_token_itself_is_not_in_the_database(sessions: WebSessions, rin: Acc
     with sqlite3.connect(store.database.path) as connection:
         assert token not in "".join(connection.iterdump())
     connection.close()
+
+
+def test_when_nothing_can_be_written_a_session_lasts_until_its_idle_time_all_the_same(
+    sessions: WebSessions, rin: Account, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator must get in to see that the disk is full."""
+    token = sessions.open(rin.id, client="192.0.2.7", second_factor=False)
+
+    def full(database: AccountDatabase) -> None:
+        raise StoreFull(database.path, "no room left on the disk")
+
+    monkeypatch.setattr(AccountDatabase, "writing", full)
+    clock.now += IDLE - 1
+    assert sessions.find(token) is not None
+    clock.now += 1
+    assert sessions.find(token) is None
 
 
 def test_a_session_ends_after_its_idle_time_which_a_request_begins_anew(

@@ -50,9 +50,9 @@ class AccountDatabase:
 
     __slots__ = ("_lock", "_reader", "_writer", "changes", "path")
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, create: bool = True) -> None:
         self.path = path
-        if not path.exists():
+        if create and not path.exists():
             open_database(path, _MIGRATIONS).close()
             path.chmod(0o600)
             give_to_owner_of_directory(path)

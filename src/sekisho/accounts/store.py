@@ -110,6 +110,7 @@ class AccountStore:
         path: Path,
         *,
         key: bytes | Path | None = None,
+        create: bool = True,
         settings: AccountsSettings | None = None,
         now: Callable[[], float] = time.time,
         steady: Callable[[], float] = time.monotonic,
@@ -121,6 +122,7 @@ class AccountStore:
         Args:
             key: what seals secrets that are read again, or the file with it; by default ``accounts.key`` beside the
                 database, made when the first secret is sealed.
+            create: False for whoever comes after those who make it: that it is missing is then an error.
             now: UTC seconds since the epoch.
             steady: seconds of a steady clock.
 
@@ -130,7 +132,7 @@ class AccountStore:
         """
         settings = settings or AccountsSettings()
         sealer = Sealer(path.with_name("accounts.key") if key is None else key)
-        return cls(AccountDatabase(path), settings, sealer, now, steady)
+        return cls(AccountDatabase(path, create=create), settings, sealer, now, steady)
 
     def close(self) -> None:
         self.database.close()

@@ -7,12 +7,13 @@ passed; a new password was set, the account suspended or deleted.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
-from sekisho.store import mapped
+from sekisho.store import StoreError, mapped
 
 from .account import Account
 from .digests import token_digest
@@ -94,7 +95,7 @@ class WebSessions:
         if account is None or account.suspended:
             return None
         if now - row[2] >= SEEN_EVERY:
-            with database.writing() as connection:
+            with contextlib.suppress(StoreError), database.writing() as connection:  # not written, it ends the sooner
                 connection.execute("UPDATE web_sessions SET last_seen = ? WHERE digest = ?", (now, digest))
         return WebSession(account, row[1], now, bool(row[3]), row[4])
 

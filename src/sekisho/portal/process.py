@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from sekisho.accounts import AccountStore
 from sekisho.guide import GuideError, catalog
 from sekisho.net.tls import TlsError, server_context
 from sekisho.supervise.channel import Channel, Configuration, Drain, Failed, Ready, Reload, Reloaded
@@ -139,7 +138,7 @@ class Portal:
         where = places(settings)
         tls = _tls(configuration)
         events = EventLog(where.log, settings.log, PORTAL)
-        accounts = Accounts(lambda: AccountStore.open(where.accounts, settings=settings.accounts))
+        accounts = Accounts.of(where.accounts, settings.accounts)
         parts = Parts(
             settings=settings,
             where=where,

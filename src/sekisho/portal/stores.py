@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from pathlib import Path
+from typing import Self, TypeVar
 
-from sekisho.accounts import AccountStore
+from sekisho.accounts import AccountsSettings, AccountStore
 from sekisho.accounts.websessions import WebSession, WebSessions
 from sekisho.store import StoreError
 from sekisho.supervise.portal_settings import PortalSettings
@@ -26,6 +27,14 @@ class Accounts:
         self._open = open_store
         self._store: AccountStore | None = None
         self._thread = ThreadPoolExecutor(1, "accounts")
+
+    @classmethod
+    def of(cls, path: Path, settings: AccountsSettings) -> Self:
+        """Return the accounts in *path*, which mail processes and commands make.
+
+        The portal does not: while the database is away, an empty one would call everybody's password wrong.
+        """
+        return cls(lambda: AccountStore.open(path, create=False, settings=settings))
 
     async def call(self, work: Callable[[AccountStore], T]) -> T:
         """Return what *work* makes of the store.
