@@ -100,7 +100,7 @@ def test_settings_in_examples_are_accepted(page: Path, tmp_path: Path) -> None:
 def test_every_rfc_in_the_source_stands_in_the_table() -> None:
     listed = set(re.findall(r"^\| RFC (\d+) \|", (REFERENCE / "rfc.md").read_text(encoding="utf-8"), re.MULTILINE))
     cited: dict[str, str] = {}
-    for path in sorted((ROOT / "src").rglob("*.py")):
+    for path in sorted(path for kind in ("py", "c", "toml", "html") for path in (ROOT / "src").rglob(f"*.{kind}")):
         for number in re.findall(r"RFC (\d{3,5})", path.read_text(encoding="utf-8")):
             cited.setdefault(number, str(path.relative_to(ROOT)))
     missing = {f"RFC {number} ({where})" for number, where in cited.items() if number not in listed}
