@@ -18,6 +18,7 @@ from tests.portal.conftest import MakeParts, get, visiting
 
 from sekisho.portal.health import Check, Checkup, State, is_well
 from sekisho.portal.parts import Parts
+from sekisho.portal.views.operator_people import _csv
 from sekisho.queue import Arrival, Outcome, Queue, QueuedMessage, QueueSettings
 from sekisho.queue import State as RecipientState
 from sekisho.smtp import Envelope, Mailbox, Recipient
@@ -315,6 +316,14 @@ def test_who_sends_the_old_way_is_counted_listed_and_put_into_a_spreadsheet(make
     assert rows[1][0] == "'=cmd@example.test"
     assert fetched(parts, "/en/operator/old/nothing").status_code == 404
     assert fetched(parts, "/en/operator/old/nothing.csv").status_code == 404
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "＝1+1", "＋1", "－1", "＠SUM(1)", " =1+1", "\u3000=1+1", "\t1", "\r1"])
+def test_no_cell_of_a_table_is_a_formula_in_a_spreadsheet(cell: str) -> None:
+    """A Japanese Excel takes the full-width characters for the others."""
+    answer = _csv("x.csv", ["head"], [[cell, "a=b", "２１"]])
+    row = list(csv.reader(io.StringIO(bytes(answer.body).decode("utf-8-sig"), newline="")))[1]
+    assert row == [f"'{cell}", "a=b", "２１"]
 
 
 def test_accounts_that_need_a_new_password_are_listed(make_parts: MakeParts) -> None:

@@ -32,7 +32,7 @@ __all__ = ["routes"]
 LISTED = 120  # rows on a page; the CSV has all
 BATCH = 1000  # accounts read at once: logins wait meanwhile
 COLUMNS = ("account", "line", "others", "detail", "first", "last", "times", "success")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for a formula at the beginning of a cell
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r")  # begins what a spreadsheet takes for a formula
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +261,7 @@ def _csv(name: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> Respo
     writer = csv.writer(text)
     writer.writerow(head)
     for row in rows:
-        writer.writerow([f"'{cell}" if cell.startswith(FORMULA) else cell for cell in row])
+        writer.writerow([f"'{cell}" if cell.lstrip(" \u3000").startswith(FORMULA) else cell for cell in row])
     return Response(
         text.getvalue().encode("utf-8-sig"),
         media_type="text/csv; charset=utf-8",
