@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from sekisho.smtp import Body, Mailbox, MailFrom, RcptTo, Reply, replies
+from sekisho.smtp import Auth, Body, Event, Mailbox, MailFrom, RcptTo, Reply, replies
 
-from .dialogue import BEFORE_TLS, OPEN, SUBMISSION, converse, lines
+from .dialogue import BEFORE_TLS, OPEN, SUBMISSION, converse, lines, yes
 
 RIN = Mailbox("rin", "example.jp")
 
@@ -43,6 +43,24 @@ def test_auth_is_offered_with_its_mechanisms_and_starttls_only_before_tls() -> N
 def test_a_host_name_that_would_break_the_greeting_is_our_own_mistake() -> None:
     with pytest.raises(ValueError):
         replace(OPEN, hostname="mx\r\n250 x")
+
+
+def test_refusals_that_settings_would_mend_lead_to_the_guide_and_others_do_not() -> None:
+    """In Python and in C; events, and so the log, keep the reply as it is called."""
+    advice = "https://mail.example.jp/guide"
+    login = replace(SUBMISSION, advice=advice)
+    transcript = converse([lines("EHLO c", "MAIL FROM:<>", "AUTH PLAIN AGEAYg==", "FOO")], login, answer=refuse_login)
+    assert transcript.wrong == [replies.AUTH_REQUIRED, replies.UNKNOWN_COMMAND]
+    told = transcript.sent.decode().split("\r\n")[-4:-1]
+    assert [line.endswith(f"; see {advice}") for line in told] == [True, True, False]
+    assert [line[:9] for line in told] == ["530 5.7.0", "535 5.7.8", "500 5.5.1"]
+    before_tls = converse([lines("EHLO c", "AUTH PLAIN")], replace(BEFORE_TLS, advice=advice), tls=False)
+    assert before_tls.wrong == [replies.TLS_REQUIRED]
+    assert before_tls.sent.decode().endswith(f"; see {advice}\r\n")
+
+
+def refuse_login(event: Event) -> Reply | bytes:
+    return replies.AUTH_FAILED if isinstance(event, Auth) else yes(event)
 
 
 def test_advice_that_would_break_a_reply_is_our_own_mistake() -> None:

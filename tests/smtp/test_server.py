@@ -239,24 +239,6 @@ def test_mail_before_auth_tells_the_person_what_to_switch_on() -> None:
     assert b"530 5.7.0 Authentication required: switch on SMTP authentication" in transcript.sent
 
 
-def test_refusals_that_settings_would_mend_lead_to_the_guide_and_others_do_not() -> None:
-    """In Python and in C; events, and so the log, keep the reply as it is called."""
-    advice = "https://mail.example.jp/guide"
-    login = replace(SUBMISSION, advice=advice)
-    transcript = converse([lines("EHLO c", "MAIL FROM:<>", "AUTH PLAIN AGEAYg==", "FOO")], login, answer=refuse_login)
-    assert transcript.wrong == [replies.AUTH_REQUIRED, replies.UNKNOWN_COMMAND]
-    told = transcript.sent.decode().split("\r\n")[-4:-1]
-    assert [line.endswith(f"; see {advice}") for line in told] == [True, True, False]
-    assert [line[:9] for line in told] == ["530 5.7.0", "535 5.7.8", "500 5.5.1"]
-    before_tls = converse([lines("EHLO c", "AUTH PLAIN")], replace(BEFORE_TLS, advice=advice), tls=False)
-    assert before_tls.wrong == [replies.TLS_REQUIRED]
-    assert before_tls.sent.decode().endswith(f"; see {advice}\r\n")
-
-
-def refuse_login(event: Event) -> Reply | bytes:
-    return replies.AUTH_FAILED if isinstance(event, Auth) else yes(event)
-
-
 def test_before_tls_only_the_way_to_tls_is_open() -> None:
     """RFC 3207 §4: 530 to every command other than NOOP, EHLO, STARTTLS, or QUIT."""
     commands = ("EHLO c", "NOOP", "AUTH PLAIN", "MAIL FROM:<>", "RSET", "VRFY rin", "STARTTLS")
