@@ -56,6 +56,7 @@ class _Views:
     def __init__(self, parts: Parts, desk: Desk) -> None:
         self._parts = parts
         self._desk = desk
+        self._begun: dict[int, str | None] = {}  # in which session each account's second factor was begun
         self._programs = {
             family.id: (family.names, f"clients/{family.versions[-1].id}.html")
             for family in parts.catalog.families
@@ -178,17 +179,22 @@ class _Views:
             await self._parts.accounts.call(lambda store: SecondFactors(store).begin(account.login, issuer=issuer))
         except AccountsError as error:  # on already, from another window
             raise Redirect(f"/{request.state.language}/account/factor") from error
+        self._begun[account.id] = session.token_of(request)
         raise Redirect(f"/{request.state.language}/account/factor/confirm")
 
     async def confirm(self, request: Request) -> Response:
+        """Show the secret, and take its first code: in the session alone in which it was begun."""
         account = _owner(request)
+        code = (await form(request)).get("code", "") if request.method == "POST" else None
+        token = session.token_of(request) or ""
+        if self._begun.get(account.id) != token:
+            raise Redirect(f"/{request.state.language}/account/factor")
         issuer = self._issuer
         wrong = False
-        if request.method == "POST":
-            code = (await form(request)).get("code", "")
-            token = session.token_of(request) or ""
+        if code is not None:
             recovery = await self._desk.confirm_factor(request.state.visitor, account, code, token)
             if recovery is not None:
+                self._begun.pop(account.id, None)
                 self._tell(request, "account.factor_on", account)
                 return page(request, "account/recovery.html", codes=recovery, account=account, is_new=True)
             wrong = True
