@@ -470,6 +470,15 @@ def test_a_server_is_tried_only_from_our_own_form_and_only_where_one_was_found(
 # The report
 
 
+def test_the_ports_that_are_told_are_those_of_the_service(make_parts: MakeParts) -> None:
+    parts = make_parts(
+        listener__submission__addresses=["127.0.0.1:5870"], listener__submissions__addresses=["127.0.0.1:4650"]
+    )
+    log(parts, ("session.closed", {"listener": "mx", "tried": "relay"}))
+    text = get(parts, "/en/check/line").text
+    assert "5870 (STARTTLS) or 4650 (SSL/TLS)" in text
+
+
 def test_the_report_holds_what_was_found_and_what_the_person_wrote(make_parts: MakeParts) -> None:
     """S-106, S-131."""
     parts = make_parts(guide__contact_en="help desk, help@example.test", guide__contact_ja="窓口 help@example.test")

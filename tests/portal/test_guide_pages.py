@@ -243,6 +243,25 @@ def test_an_error_code_leads_to_its_page_from_the_search_box(make_parts: MakePar
 # ---------------------------------------------------------------------- branding
 
 
+@pytest.mark.parametrize(
+    ("language", "query", "path"),
+    [
+        ("ja", "パスワード変更", "account/password"),
+        ("ja", "パスワードを忘れた", "account/password"),
+        ("ja", "アプリパスワード", "account/devices"),
+        ("ja", "２段階認証", "account/factor"),
+        ("ja", "認証アプリ", "account/factor"),
+        ("en", "change password", "account/password"),
+        ("en", "app password", "account/devices"),
+        ("en", "TOTP", "account/factor"),
+    ],
+)
+def test_pages_of_the_account_are_found(make_parts: MakeParts, language: str, query: str, path: str) -> None:
+    found = get(make_parts(**SETTINGS), f"/{language}/search?q={query}").text
+    hits = re.findall(r'</span> <a href="([^"]+)">', found)
+    assert f"/{language}/{path}" in hits[:3], hits
+
+
 def test_a_logo_is_shown_and_runs_nothing(make_parts: MakeParts, tmp_path: Path) -> None:
     picture = tmp_path / "logo.svg"
     picture.write_text('<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>')

@@ -21,7 +21,7 @@ from .model import Both, Catalog, Family, Symptom, Term, Version
 from .related import symptom_of
 from .words import word
 
-__all__ = ["MAX_QUERY", "Hit", "Index", "Piece", "make_index", "tokens"]
+__all__ = ["MAX_QUERY", "Extra", "Hit", "Index", "Piece", "make_index", "tokens"]
 
 MAX_QUERY = 200  # characters; what comes after is not looked at
 MAX_TOKENS = 60
@@ -85,6 +85,16 @@ class Hit:
     path: str
     title: str
     snippet: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """A page beside the guide that search finds, too: *names* are what people call it, besides its title."""
+
+    path: str
+    title: Both
+    text: Both
+    names: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -209,8 +219,8 @@ class Index:
         return Hit(document.kind, document.path, document.title, _snippet(document.text, asked))
 
 
-def make_index(catalog: Catalog, card: Card, language: str) -> Index:
-    """Make the index of the guide with the operator's *card*."""
+def make_index(catalog: Catalog, card: Card, language: str, more: Iterable[Extra] = ()) -> Index:
+    """Make the index of the guide with the operator's *card*, and of the pages *more*."""
     documents = [_of_client(catalog.family_of[each.id], each, language) for each in catalog.versions.values()]
     documents += [_of_problem(catalog, each, language) for each in catalog.selfcheck.symptoms.values()]
     documents += [_of_term(each, language) for each in catalog.terms]
@@ -219,6 +229,9 @@ def make_index(catalog: Catalog, card: Card, language: str) -> Index:
         _of_article(each, card, language) for each in articles() if each.requires is None or each.requires in present
     ]
     documents.append(_of_check(catalog, card, language))
+    for each in more:
+        documents.append(_document("page", each.path, each.title, each.text.say(language), language, 1.05))
+        documents[-1].call(*each.names)
     return Index(documents)
 
 

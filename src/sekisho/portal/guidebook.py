@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from sekisho.guide import Card, Catalog
+from sekisho.guide import Both, Card, Catalog
 from sekisho.guide.render import LANGUAGES, Pages, revisions
-from sekisho.guide.search import Hit, Index, make_index
+from sekisho.guide.search import Extra, Hit, Index, make_index
 
 from .compress import Fixed
 from .pages import environment
+from .words import words
 
 __all__ = ["Guidebook"]
 
@@ -19,6 +20,12 @@ CACHE = "no-cache"  # kept, but asked for again: after login the same address sh
 TYPES = {"html": "text/html; charset=utf-8", "xml": "application/atom+xml; charset=utf-8"}
 PERSONAL = ("visitor", "csrf")  # a page for everybody that asks for one of these fails
 FLOW = "check/"  # the portal has pages of its own for these
+OWN_PAGES = {  # what people call them, besides their titles
+    "password": ("パスワード変更", "パスワードを変える", "パスワードを忘れた", "new password", "forgot password"),
+    "devices": ("アプリ パスワード", "機器のパスワード", "app password", "device password"),
+    "factor": ("二段階認証", "二要素認証", "認証アプリ", "確認コード", "two-factor", "2FA", "TOTP", "authenticator"),
+    "token": ("パスワードの再設定", "ワンタイム", "reset password", "one-time code"),
+}
 
 
 class Guidebook:
@@ -61,6 +68,16 @@ class Guidebook:
         """Return what fits *query* best."""
         index = self._indexes.get(language)
         if index is None:  # a tenth of a second, in which others are served
-            index = await asyncio.to_thread(make_index, self._catalog, self._card, language)
+            index = await asyncio.to_thread(make_index, self._catalog, self._card, language, _own_pages())
             self._indexes[language] = index
         return index.search(query)
+
+
+def _own_pages() -> list[Extra]:
+    def both(key: str) -> Both:
+        return Both(words()[key]["ja"], words()[key]["en"])
+
+    return [
+        Extra(f"account/{name}", both(f"account.{name}.title"), both(f"account.{name}.search"), names)
+        for name, names in OWN_PAGES.items()
+    ]

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sekisho.guide.card import Card
 from sekisho.guide.findings import Certainty, Evidence, Finding, Remedy, say
 from sekisho.guide.model import Catalog
 
 __all__ = ["Told", "report_line", "tell"]
+
+USUAL = {"starttls_587": 587, "tls_465": 465}  # where the card does not offer the way
 
 When = Callable[[float], str]
 
@@ -25,20 +28,22 @@ class Told:
     remedies: tuple[tuple[Remedy, str], ...]
 
 
-def tell(finding: Finding, language: str, when: When, catalog: Catalog) -> Told:
+def tell(finding: Finding, language: str, when: When, catalog: Catalog, card: Card) -> Told:
     """Put *finding* into words.
 
     Args:
         when: writes a moment.
         catalog: names the clients.
+        card: tells the ports.
     """
+    ports = {name: way.port if (way := card.way(name)) else usual for name, usual in USUAL.items()}
     return Told(
         finding,
         say(f"title.{finding.kind}", language),
         say(f"certainty.{finding.certainty}", language),
-        say(f"cause.{finding.kind}", language),
+        say(f"cause.{finding.kind}", language, **ports),
         tuple(_seen(each, language, when, catalog) for each in finding.evidence),
-        tuple((each, say(f"remedy.{each}", language)) for each in finding.remedies),
+        tuple((each, say(f"remedy.{each}", language, **ports)) for each in finding.remedies),
     )
 
 

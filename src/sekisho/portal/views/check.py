@@ -139,7 +139,7 @@ class _Views:
     def _told(self, request: Request, line: LineFacts, account: AccountFacts | None) -> list[Told]:
         parts = self._parts
         findings = diagnose(line, account, parts.card, parts.catalog)
-        return [tell(each, request.state.language, self._when(request), parts.catalog) for each in findings]
+        return [tell(each, request.state.language, self._when(request), parts.catalog, parts.card) for each in findings]
 
     # ------------------------------------------------------------------ the explainer's link
 
