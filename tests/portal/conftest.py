@@ -29,6 +29,14 @@ from sekisho.telemetry import EventLog, Recall
 
 T = TypeVar("T")
 HOST = "mail.example.test"
+CHEAP = {
+    "accounts__argon2_passes": 1,
+    "accounts__argon2_memory": "64KiB",
+    "accounts__scram_iterations": 4096,
+    "policy__auth_delay": "0s",
+    "policy__auth_max_delay": "0s",
+}
+NETWORKS = {"portal__campus_networks": ["192.0.2.0/24"], "portal__vpn_networks": ["203.0.113.0/24"]}
 
 MakeParts = Callable[..., Parts]
 
@@ -143,3 +151,9 @@ def said(parts: Parts, event: str) -> list[dict[str, Any]]:
 def get(parts: Parts, path: str, *, headers: dict[str, str] | None = None, **where: str) -> httpx.Response:
     """Fetch one page; *where* as for `visiting`."""
     return visiting(parts, lambda browser: browser.get(path, headers=headers), **where)
+
+
+@pytest.fixture
+def parts(make_parts: MakeParts) -> Parts:
+    """A portal where passwords cost little and campus and VPN are known."""
+    return make_parts(**CHEAP, **NETWORKS)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.portal.conftest import MakeParts, said
-from tests.portal.test_account import CHEAP, Person, visit
+from tests.portal.conftest import CHEAP, MakeParts, said
+from tests.portal.person import Person, visit
 
 
 def test_the_same_code_again_is_another_guess(make_parts: MakeParts) -> None:
