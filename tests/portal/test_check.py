@@ -174,15 +174,28 @@ def test_the_guide_of_the_program_that_sent_from_the_line_is_linked(make_parts: 
     assert get(parts, "/ja/clients/becky-current.html").status_code == 200
 
 
-def logged_in(parts: Parts, path: str) -> httpx.Response:
+def logged_in(parts: Parts, path: str, *events: tuple[str, Mapping[str, object]]) -> httpx.Response:
+    """Fetch a page as somebody whose account was changed, and after that did *events*."""
+
     async def visit(browser: httpx.AsyncClient) -> httpx.Response:
         account = await parts.accounts.call(lambda store: store.add("rin@example.test", "correct horse battery"))
         await parts.accounts.call(lambda store: store.change("rin@example.test", renewal=True))
+        log(parts, *events)
         token = await parts.sessions.open(account.id, client=HERE, second_factor=False)
         browser.cookies.set("__Host-sekisho", token, domain="mail.example.test")
         return await browser.get(path)
 
     return visiting(parts, visit)
+
+
+def test_a_change_of_the_account_is_no_change_of_the_password(make_parts: MakeParts) -> None:
+    changed = say("evidence.password-changed", "en", last="").partition(" at ")[0]
+    set_anew = ("account.password_set", {"account": "rin@example.test", "by": "token"})
+    for directory, events, is_told in (("a", (), False), ("b", (set_anew,), True)):
+        parts = make_parts(log__directory=directory, service__directory=f"data-{directory}")
+        text = main_of(logged_in(parts, "/en/check/line", *events, refused_login()))
+        assert title(Kind.WRONG_PASSWORD) in text
+        assert (changed in text) is is_told
 
 
 def test_after_login_the_state_of_the_account_stands_first(make_parts: MakeParts) -> None:

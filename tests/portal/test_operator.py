@@ -208,7 +208,7 @@ def test_with_its_mail_process_the_service_is_well(make_parts: MakeParts) -> Non
         assert found["edge"].state is State.UNKNOWN
         page = fetched(parts, "/ja/operator/").text
     assert "メールを受け付けています" in page
-    assert "3 通" in page
+    assert "3通" in page
 
 
 def test_what_is_wrong_is_told(make_parts: MakeParts) -> None:

@@ -110,7 +110,7 @@ class Checkup:
         Raises:
             Unavailable: the accounts cannot be read.
         """
-        present, changed = await self._present(account)
+        present = (await self._parts.accounts.call(lambda store: store.show(account.login))).account
         recall = await self._recall()
         entries = recall.of_account(account.login)
         here = normal_address(visitor.address)
@@ -121,7 +121,7 @@ class Checkup:
             seen=account_seen(entries, lambda client: _is_near(client, here), self._domains),
             suspended=present.suspended,
             renewal_needed=bool(present.renewal),
-            password_changed=changed,
+            password_changed=max((each.time for each in entries if each.event == "account.password_set"), default=None),
             refused_senders=tuple(dict.fromkeys(each for each in senders if each not in ("", "<>")))[:3],
             mails=mails,
             clients=self._clients(entries),
@@ -179,10 +179,6 @@ class Checkup:
             return await self._parts.fresh_recall()
         await asyncio.to_thread(_catch_up, recall)
         return recall
-
-    async def _present(self, account: Account) -> tuple[Account, float | None]:
-        details = await self._parts.accounts.call(lambda store: store.show(account.login))
-        return details.account, details.changed
 
     def _mails(self, login: str) -> tuple[Mail, ...] | None:
         """Return the letters of an account that were not delivered, None when the queue cannot be read."""

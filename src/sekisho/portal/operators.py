@@ -81,7 +81,7 @@ def duration(seconds: float, language: str) -> str:
             parts.append(word(f"operator.unit.{name}", language, number=number))
         if number >= 10 or len(parts) == 2 or (parts and not number):
             break
-    return " ".join(parts) or word("operator.unit.seconds", language, number=0)
+    return ("" if language == "ja" else " ").join(parts) or word("operator.unit.seconds", language, number=0)
 
 
 def octets(number: int) -> str:

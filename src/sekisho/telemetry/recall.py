@@ -62,6 +62,7 @@ _OF_PEOPLE: Final = frozenset(
         b"message.accepted",
         b"message.refused",
         b"edge.explained",
+        b"account.password_set",
     }
 )
 _FAILED: Final = frozenset(
