@@ -399,6 +399,7 @@ def test_the_queue_is_summed_up_listed_and_searched(make_parts: MakeParts) -> No
     assert f'name="m-{ids[1]}"' in held
     assert f'name="m-{ids[0]}"' not in held
     mine = fetched(parts, "/en/operator/queue?account=KEI@example.test").text
+    assert f'name="m-{ids[2]}"' in fetched(parts, "/en/operator/queue?account=kei").text
     assert f'name="m-{ids[2]}"' in mine
     assert f'name="m-{ids[1]}"' not in mine
     assert "No message fits" in fetched(parts, "/en/operator/queue?domain=nowhere.example").text

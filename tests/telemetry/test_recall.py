@@ -185,11 +185,12 @@ def test_failures_are_listed_the_newest_first_and_filtered(tmp_path: Path) -> No
     assert times(recall.failures(limit=2)) == [5, 3]
     assert times(recall.failures(reason="auth")) == [2, 1]
     assert times(recall.failures(reason="auth.throttled")) == [1]
+    assert times(recall.failures(account=AOI.upper())) == times(recall.failures(account=AOI.partition("@")[0])) == [2]
     assert times(recall.failures(reason="session.accounts")) == [5]
     assert times(recall.failures(client="192.0.2.7", account=RIN)) == [1]
     assert times(recall.failures(client="2001:db8::ffff")) == [2]
     assert times(recall.failures(client="no address")) == []
-    assert times(recall.failures(account="aoi")) == []
+    assert times(recall.failures(account="ao")) == []
 
 
 def test_who_keeps_to_old_ways_is_listed_with_when_that_was_seen(tmp_path: Path) -> None:

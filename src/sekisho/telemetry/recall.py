@@ -220,7 +220,7 @@ class Recall:
         Args:
             reason: a name from the failures of `Tallies`, or what stands before its dot: ``auth.throttled``, ``auth``.
             client: an address; of IPv6 its /64.
-            account: a login, whole.
+            account: a login, or what stands before its @.
         """
         key = line_key(client) if client else None
         if client and key is None:
@@ -237,7 +237,7 @@ class Recall:
             own = failure_of(entry.event, entry.fields) or ""
             if reason and own != reason and own.partition(".")[0] != reason:
                 continue
-            if account and _name_key(entry.fields.get("account")) != _name_key(account):
+            if account and not _is_called(entry.fields.get("account"), account):
                 continue
             found.append(entry)
         return tuple(found)
@@ -407,6 +407,11 @@ def _text(fields: dict[str, Any], name: str) -> str:
 
 def _name_key(name: object) -> str:
     return name.strip()[:MAX_NAME].casefold() if isinstance(name, str) else ""
+
+
+def _is_called(name: object, wanted: str) -> bool:
+    own, asked = _name_key(name), _name_key(wanted)
+    return own == asked or ("@" not in asked and own.partition("@")[0] == asked)
 
 
 def line_key(address: object) -> str | None:

@@ -48,7 +48,7 @@ def routes(parts: Parts) -> list[Route]:
         after = request.query_params.get("after") or None
         if after is not None and decode(after) is None:
             raise Refusal(400, "common.not_understood")
-        filter_ = _filter(wanted)
+        filter_ = _filter(wanted, parts.settings.accounts.default_domain)
         stats, worst, listed = await with_spools(parts, lambda reader: _read(reader, filter_, after))
         language = request.state.language
         more = len(listed) > LISTED
@@ -64,7 +64,7 @@ def routes(parts: Parts) -> list[Route]:
             options=[("", ""), *((each.value, state_words(each, language)) for each in OPEN)],
             listed=[_row(parts.clock, each, language) for each in listed[:LISTED]],
             next_page=_query(wanted, listed[LISTED - 1].queue_id) if more else "",
-            verbs=sorted(VERBS),
+            verbs=[*VERBS],
             done=_done(request),
         )
 
@@ -93,7 +93,9 @@ def routes(parts: Parts) -> list[Route]:
                 for each in shown.recipients[:LISTED]
             ],
             beyond=max(0, shown.recipient_count - LISTED),
-            life=life if life is None else [(parts.clock.figures(each.time), each.event, _told(each)) for each in life],
+            life=life
+            if life is None
+            else [(parts.clock.figures(each.time), each.event, _told(each, parts.clock)) for each in life],
             verbs=_verbs({each.state for each in shown.recipients}),
             done=_done(request),
         )
@@ -143,11 +145,14 @@ def _id(text: str) -> str:
     return text
 
 
-def _filter(wanted: Mapping[str, str]) -> Filter:
+def _filter(wanted: Mapping[str, str], default_domain: str | None) -> Filter:
     states = tuple(each for each in OPEN if wanted["state"] in ("", each)) or OPEN
+    account = wanted["account"] or None
+    if account is not None and "@" not in account and default_domain is not None:
+        account = f"{account}@{default_domain}"
     return Filter(
         states=states,
-        account=wanted["account"] or None,
+        account=account,
         sender=wanted["sender"] or None,
         domain=wanted["domain"] or None,
     )
@@ -234,11 +239,15 @@ def _life(directory: Path, queue_id: str, arrived: float, now: float) -> list[En
         return None
 
 
-def _told(entry: Entry) -> str:
+def _told(entry: Entry, clock: Clock) -> str:
     """Return the fields of an event on one line."""
     hidden = ("worker", "queue_id")
     return "  ".join(
-        f"{name}={', '.join(map(str, value)) if isinstance(value, list) else value}"
-        for name, value in entry.fields.items()
-        if name not in hidden
+        f"{name}={_shown(name, value, clock)}" for name, value in entry.fields.items() if name not in hidden
     )
+
+
+def _shown(name: str, value: object, clock: Clock) -> str:
+    if name in ("next_attempt", "expires") and isinstance(value, int | float):
+        return clock.figures(value)
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
