@@ -149,6 +149,12 @@ def test_a_time_zone_that_is_none_is_told(tmp_path: Path, zone: str) -> None:
         read(tmp_path, f'[guide]\ntime_zone = "{zone}"\n')
 
 
+def test_a_port_that_portal_and_mail_both_want_is_told(tmp_path: Path) -> None:
+    more = '[portal]\naddresses = ["127.0.0.1:2587"]\n'
+    with pytest.raises(ConfigErrors, match=r"portal\.addresses.*is also in listener\.submission\.addresses"):
+        read(tmp_path, more)
+
+
 @pytest.mark.parametrize(
     ("more", "url"),
     [

@@ -43,7 +43,7 @@ class AudienceSettings:
 
     domain: str = setting(prose="Domain of their addresses.", example="cs.example.jp", reload=True)
     name_ja: str = setting(prose="What the class is called, in Japanese.", example="教職員", reload=True)
-    name_en: str = setting(prose="The same in English.", example="staff", reload=True)
+    name_en: str = setting(prose="What the class is called, in English.", example="staff", reload=True)
     username: Literal["address", "local_part"] = setting(
         "address", "What they type as user name: the whole address, or what stands before the @.", reload=True
     )
@@ -66,7 +66,9 @@ class NoticeSettings:
         reload=True,
     )
     en: str = setting(
-        prose="The same in English.", example="From April 1, sending through port 25 is blocked.", reload=True
+        prose="The notice in English, one or two sentences.",
+        example="From April 1, sending through port 25 is blocked.",
+        reload=True,
     )
     in_guides: bool = setting(
         False,

@@ -134,11 +134,12 @@ class Settings:
 
     def _address_problems(self) -> Iterator[tuple[str, str, str]]:
         taken: dict[str, str] = {}
-        for kind, listener in listeners(self).items():
-            key = f"listener.{kind}.addresses"
-            for endpoint in listener.addresses:
+        mail = {f"listener.{kind}.addresses": listener.addresses for kind, listener in listeners(self).items()}
+        for key, endpoints in {**mail, "portal.addresses": self.portal.addresses}.items():
+            for endpoint in endpoints:
                 if endpoint.path is not None:
-                    yield key, f"{endpoint} is a Unix socket", "A listener needs address:port."
+                    if key in mail:  # those of the portal are told by its own settings
+                        yield key, f"{endpoint} is a Unix socket", "A listener needs address:port."
                 elif endpoint.port and taken.setdefault(str(endpoint), key) != key:
                     yield key, f"{endpoint} is also in {taken[str(endpoint)]}", "Give each listener its own port."
 
