@@ -372,6 +372,14 @@ def test_a_password_changed_meanwhile_is_part_of_the_story_and_of_the_finding() 
     assert What.PASSWORD_CHANGED in [each.what for each in finding.evidence]
 
 
+def test_with_a_second_factor_an_app_password_is_the_first_remedy() -> None:
+    seen = account_seen([SENT, refused_login(reason="app-password-required")], lambda client: True, DOMAINS)
+    first = told(FACTS, AccountFacts(seen=seen, second_factor=True))[0]
+    assert (first.kind, first.remedies[0]) == (Kind.WRONG_PASSWORD, Remedy.APP_PASSWORD)
+    without = told(FACTS, AccountFacts(seen=seen))[0]
+    assert Remedy.APP_PASSWORD not in without.remedies
+
+
 def test_a_gate_that_closed_meanwhile_is_part_of_the_story() -> None:
     edge = replace(TRIED, closed_since=NOW - 1.5 * HOUR, first_explained=NOW - HOUR)
     assert timeline(line(SENT, place=Place.LINE, edge=edge), None) == Timeline(SENT.time, NOW - HOUR, (Change.GATE,))
@@ -382,8 +390,8 @@ def test_what_could_not_be_looked_at_is_said() -> None:
     assert unknown(facts, AccountFacts(mails=None)) == (
         Unknown.LOG_AWAY,
         Unknown.EDGE_AWAY,
-        Unknown.SHARED,
         Unknown.SERVICE,
         Unknown.MAILS,
     )
+    assert Unknown.SHARED in unknown(facts, None), "only a login tells the person's own attempts from those of others"
     assert unknown(FACTS, None) == ()

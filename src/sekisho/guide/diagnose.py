@@ -249,6 +249,8 @@ def _of_account(account: AccountFacts, line: LineFacts, card: Card) -> Iterator[
             last_good = max((each.at for each in account.seen if _has_logged_in(each)), default=0.0)
             if changed is not None and changed > last_good and finding.when is not None and finding.when >= changed:
                 finding = replace(finding, evidence=(*finding.evidence, Evidence(What.PASSWORD_CHANGED, last=changed)))
+            if account.second_factor:
+                finding = replace(finding, remedies=(Remedy.APP_PASSWORD, *finding.remedies))
         elif finding.kind is Kind.SENDER:
             tried = tuple(Evidence(What.OWN_ADDRESS_TRIED, text=each) for each in account.refused_senders[:3])
             finding = replace(finding, evidence=(*finding.evidence, *tried))
@@ -422,7 +424,7 @@ def unknown(line: LineFacts, account: AccountFacts | None) -> tuple[Unknown, ...
         Unknown.LOG_WITHOUT_ADDRESSES: line.log is Log.WITHOUT_ADDRESSES,
         Unknown.NOBODY: line.log is Log.NOBODY,
         Unknown.EDGE_AWAY: line.edge_away,
-        Unknown.SHARED: line.is_shared,
+        Unknown.SHARED: line.is_shared and account is None,
         Unknown.SERVICE: line.service is Service.UNKNOWN,
         Unknown.MAILS: account is not None and account.mails is None,
     }

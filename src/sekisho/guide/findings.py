@@ -156,6 +156,7 @@ class Remedy(StrEnum):
     RETYPE_PASSWORD = "retype-password"  # noqa: S105 - no password
     LOG_IN_HERE = "log-in-here"
     WHOLE_ADDRESS = "whole-address"
+    APP_PASSWORD = "app-password"  # noqa: S105 - no password
     CHANGE_PASSWORD = "change-password"  # noqa: S105 - no password
     JOIN_VPN = "join-vpn"
     COME_TO_CAMPUS = "come-to-campus"

@@ -180,6 +180,7 @@ class AccountFacts:
     suspended: bool = False
     renewal_needed: bool = False
     password_changed: float | None = None
+    second_factor: bool = False
     refused_senders: tuple[str, ...] = ()
     mails: tuple[Mail, ...] | None = ()
     messages: Used | None = None

@@ -122,6 +122,7 @@ class Checkup:
             suspended=present.suspended,
             renewal_needed=bool(present.renewal),
             password_changed=max((each.time for each in entries if each.event == "account.password_set"), default=None),
+            second_factor=present.second_factor,
             refused_senders=tuple(dict.fromkeys(each for each in senders if each not in ("", "<>")))[:3],
             mails=mails,
             clients=self._clients(entries),
