@@ -179,6 +179,26 @@ def test_passwords_are_changed_in_the_portal_where_there_is_one(tmp_path: Path, 
     assert guide_card(read(tmp_path, more)).parameters.get("operator.password_change_url") == url
 
 
+@pytest.mark.parametrize(
+    ("more", "url"),
+    [
+        ('[portal]\naddresses = [":443"]\n', None),
+        ('[incoming]\nimap = "mail.example.jp"\n', None),
+        (
+            '[portal]\naddresses = [":443"]\n[incoming]\nimap = "mail.example.jp"\n',
+            "https://mail.example.jp/profile/mail.mobileconfig",
+        ),
+        (
+            '[portal]\naddresses = [":443"]\n[incoming]\npop3 = "mail.example.jp"\n'
+            '[guide]\nprofile_url = "https://other.example.jp/"\n',
+            "https://other.example.jp/",
+        ),
+    ],
+)
+def test_devices_get_their_profile_from_the_portal_where_it_has_one(tmp_path: Path, more: str, url: str | None) -> None:
+    assert guide_card(read(tmp_path, more)).profile_url == url
+
+
 def test_notices_come_newest_first() -> None:
     """S-82."""
     first, second = (NoticeSettings(date=f"2026-0{month}-01", ja="文", en="words") for month in (3, 9))

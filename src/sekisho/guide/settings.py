@@ -145,7 +145,7 @@ class GuideSettings:
     )
     profile_url: str | None = setting(
         None,
-        "Address of a configuration profile for Apple devices.",
+        "Address of a configuration profile for Apple devices; without it the portal's own, where [incoming] is set.",
         example="https://www.example.jp/mail.mobileconfig",
         reload=True,
     )

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 from sekisho import text
 from sekisho.autoconfig import IncomingTls
+from sekisho.autoconfig.profile import PATH as PROFILE_PATH
 from sekisho.autoconfig.settings import IncomingSettings
 from sekisho.guide import Card, make_card
+from sekisho.guide.settings import GuideSettings
 
 from .sections import PORTS, Settings, listeners
 
@@ -21,11 +23,8 @@ def guide_card(settings: Settings) -> Card:
         GuideError: the settings of the guide do not go together.
     """
     enabled = {kind: listener for kind, listener in listeners(settings).items() if kind != "mx"}
-    told = settings.guide
-    if told.password_url is None and (pages := own_pages(settings)) is not None:
-        told = replace(told, password_url=f"{pages}/account/password")
     return make_card(
-        told,
+        _with_own_pages(settings),
         hostname=settings.hostname,
         listeners={kind: (next(iter(each.addresses), None), each) for kind, each in enabled.items()},
         usual_ports=PORTS,
@@ -34,6 +33,18 @@ def guide_card(settings: Settings) -> Card:
         domains=settings.local.domains,
         incoming=_incoming(settings.incoming),
     )
+
+
+def _with_own_pages(settings: Settings) -> GuideSettings:
+    """Return what the guide tells, with pages of the portal where the operator names no others."""
+    told, pages = settings.guide, own_pages(settings)
+    if pages is None:
+        return told
+    if told.password_url is None:
+        told = replace(told, password_url=f"{pages}/account/password")
+    if told.profile_url is None and (settings.incoming.imap or settings.incoming.pop3):  # Apple wants both directions
+        told = replace(told, profile_url=f"{pages}/{PROFILE_PATH}")
+    return told
 
 
 def _incoming(incoming: IncomingSettings) -> dict[str, str]:
