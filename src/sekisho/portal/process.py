@@ -7,8 +7,10 @@ the accounts or the log are away it answers all the same.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
+import os
 import signal
 import ssl
 import threading
@@ -34,6 +36,7 @@ from .web import Bounds, Swap, WebServer
 
 __all__ = ["live"]
 
+NICENESS = 10  # mail comes first: pages wait for milliseconds when all cores are busy
 START_ERRORS = (GuideError, TlsError, OSError)
 
 try:
@@ -48,6 +51,9 @@ log = logging.getLogger(__name__)
 
 def live(seat: Seat, configuration: Configuration, channel: Channel, secret: bytes) -> int:
     """Be the portal until the supervisor says otherwise. Returns the exit status."""
+    os.nice(NICENESS)
+    with contextlib.suppress(OSError):  # a sandbox may forbid it
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     with asyncio.Runner(loop_factory=NEW_LOOP) as runner:
         return runner.run(_live(seat, configuration, channel, secret))
 
