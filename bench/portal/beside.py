@@ -93,7 +93,8 @@ def main() -> None:
     )
     bench = Bench(settings)
     bench.sink = run_peer.Sink(bench.sink_port, bench.sink_control)
-    alone, beside = [], []
+    alone: list[dict[str, Any]] = []
+    beside: list[dict[str, Any]] = []
     try:
         bench.up("hold-portal")
         for number in range(arguments.pairs):

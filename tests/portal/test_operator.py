@@ -318,6 +318,28 @@ def test_who_sends_the_old_way_is_counted_listed_and_put_into_a_spreadsheet(make
     assert fetched(parts, "/en/operator/old/nothing.csv").status_code == 404
 
 
+@pytest.mark.parametrize("language", ["ja", "en"])
+def test_no_page_with_very_much_on_it_is_heavier_than_60_kb_with_its_styles(
+    make_parts: MakeParts, language: str
+) -> None:
+    parts = make_parts()
+    agent = "Microsoft Outlook Express 6.00.2900.5931"
+    accounts = [f"a.person.with.a.long.name.{number}@example.test" for number in range(300)]
+    sent = {"listener": "submission", "tls": "TLSv1.3", "mechanism": "PLAIN", "agent": agent}
+    refused = {"listener": "submission", "mechanism": "PLAIN", "reason": "bad-credentials"}
+    write_log(
+        parts,
+        *((9000 - each, "message.accepted", sent | {"account": account}) for each, account in enumerate(accounts)),
+        *((900 - each, "auth.refused", refused | {"account": account}) for each, account in enumerate(accounts)),
+    )
+    for path in ("", "failures", "old", "old/clients", "queue", "renewal"):
+        page = fetched(parts, f"/{language}/operator/{path}")
+        styles = re.findall(r'rel="stylesheet" href="([^"]+)"', page.text)
+        weight = len(page.content) + sum(len(fetched(parts, style).content) for style in styles)
+        assert page.status_code == 200
+        assert weight <= 60_000, f"{path}: {weight}"
+
+
 @pytest.mark.parametrize("cell", ["=1+1", "＝1+1", "＋1", "－1", "＠SUM(1)", " =1+1", "\u3000=1+1", "\t1", "\r1"])
 def test_no_cell_of_a_table_is_a_formula_in_a_spreadsheet(cell: str) -> None:
     """A Japanese Excel takes the full-width characters for the others."""
