@@ -223,3 +223,11 @@ def test_the_portal_has_the_rights_of_a_mail_process(start: Callable[..., Portal
     assert rights(pid) == rights(mail)
     limits = [Path(f"/proc/{each}/limits").read_text() for each in (pid, mail)]
     assert limits[0] == limits[1]
+
+
+def test_under_load_pages_give_way_to_mail_and_mail_does_not_interrupt_itself(start: Callable[..., Portal]) -> None:
+    portal = start(tls=False)
+    (pid,) = portal.pids()
+    mail = [each for each in portal.instance.workers() if each != pid]
+    assert os.getpriority(os.PRIO_PROCESS, pid) > max(os.getpriority(os.PRIO_PROCESS, each) for each in mail)
+    assert {os.sched_getscheduler(each) for each in (pid, *mail)} == {os.SCHED_BATCH}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import gzip
 import itertools
@@ -12,6 +13,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from importlib import resources
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin
 
 import httpx
@@ -19,6 +21,7 @@ import pytest
 from tests.portal.conftest import MakeParts, get, visiting
 
 from sekisho.guide import Both, Notice
+from sekisho.guide.search import make_index
 from sekisho.guide.words import words as guide_words
 from sekisho.portal.guidebook import Guidebook
 from sekisho.portal.logo import read_logo
@@ -326,3 +329,25 @@ def test_packed_assets_are_what_they_were(make_parts: MakeParts) -> None:
     assert (
         gzip.decompress(visiting(parts, visit)) == get(parts, link[1], headers={"accept-encoding": "identity"}).content
     )
+
+
+def test_readers_who_search_at_the_same_moment_share_one_making_of_the_index(
+    make_parts: MakeParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = make_parts()
+    book = Guidebook(parts.catalog, parts.card)
+    made = []
+
+    def counted(*values: Any) -> Any:
+        made.append(values)
+        return make_index(*values)
+
+    monkeypatch.setattr("sekisho.portal.guidebook.make_index", counted)
+
+    async def search() -> list[int]:
+        return [len(hits) for hits in await asyncio.gather(*(book.search("en", "port 587") for _ in range(20)))]
+
+    found = asyncio.run(search())
+    assert found[0] > 0
+    assert set(found) == {found[0]}
+    assert len(made) == 1

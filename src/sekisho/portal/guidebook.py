@@ -42,6 +42,7 @@ class Guidebook:
         }
         self._kept: dict[tuple[str, str], Fixed] = {}
         self._indexes: dict[str, Index] = {}
+        self._indexing = asyncio.Lock()
 
     def paths(self, language: str) -> tuple[str, ...]:
         """Return the paths that `has` knows, below the language."""
@@ -67,9 +68,12 @@ class Guidebook:
     async def search(self, language: str, query: str) -> tuple[Hit, ...]:
         """Return what fits *query* best."""
         index = self._indexes.get(language)
-        if index is None:  # a tenth of a second, in which others are served
-            index = await asyncio.to_thread(make_index, self._catalog, self._card, language, _own_pages())
-            self._indexes[language] = index
+        if index is None:
+            async with self._indexing:  # who asks meanwhile waits for this one and makes none of his own
+                index = self._indexes.get(language)
+                if index is None:  # a tenth of a second, in which others are served
+                    index = await asyncio.to_thread(make_index, self._catalog, self._card, language, _own_pages())
+                    self._indexes[language] = index
         return index.search(query)
 
 
