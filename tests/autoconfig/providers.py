@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sekisho.autoconfig import Protocol, Provider, Security, Server
+from sekisho.autoconfig.provider import Protocol, Provider, Security, Server
 
 IMAP = Server(Protocol.IMAP, "imap.example.jp", 993, Security.TLS)
 POP3 = Server(Protocol.POP3, "pop.example.jp", 995, Security.TLS)

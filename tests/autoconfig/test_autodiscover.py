@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sekisho.autoconfig import RequestRefused, answer_json, answer_xml, read_request
-from sekisho.autoconfig.autodiscover import OUTLOOK, RESPONSE
+from sekisho.autoconfig.autodiscover import OUTLOOK, RESPONSE, answer_json, answer_xml, read_request
+from sekisho.autoconfig.errors import RequestRefused
 
 from .providers import provider
 

@@ -7,7 +7,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from sekisho.autoconfig import DomainNotOurs, NotOffered, Server, UserName, client_config
+from sekisho.autoconfig.clientconfig import client_config
+from sekisho.autoconfig.errors import DomainNotOurs, NotOffered
+from sekisho.autoconfig.provider import Server
+from sekisho.autoconfig.settings import UserName
 
 from .providers import IMAP, POP3, provider
 

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.interop.certificates import Authority
 from tests.interop.programs import need
 
-from sekisho.autoconfig import NotOffered, SigningError, profile, profile_url, qr_svg, sign
+from sekisho.autoconfig.errors import NotOffered, SigningError
+from sekisho.autoconfig.profile import profile, profile_url, qr_svg, sign
 from sekisho.smtp import Mailbox
 from sekisho.supervise.certificate import make_self_signed
 

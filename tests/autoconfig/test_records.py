@@ -12,19 +12,11 @@ import pytest
 from tests.interop.processes import run
 from tests.interop.programs import need
 
-from sekisho.autoconfig import (
-    Kind,
-    NotOffered,
-    Security,
-    Server,
-    StsMode,
-    UserName,
-    pacc,
-    pacc_digest,
-    records,
-    sts_policy,
-    zone,
-)
+from sekisho.autoconfig.errors import NotOffered
+from sekisho.autoconfig.pacc import pacc, pacc_digest
+from sekisho.autoconfig.provider import Security, Server
+from sekisho.autoconfig.records import Kind, records, sts_policy, zone
+from sekisho.autoconfig.settings import StsMode, UserName
 
 from .providers import IMAP, POP3, SUBMISSION, SUBMISSIONS, provider
 

@@ -11,7 +11,9 @@ import pytest
 from tests.interop.processes import free_port
 from tests.interop.zone import Dns as RealDns
 
-from sekisho.autoconfig import Kind, LookupFailed, Record, State, records, verify, zone
+from sekisho.autoconfig.lookup import LookupFailed
+from sekisho.autoconfig.records import Kind, Record, records, zone
+from sekisho.autoconfig.verify import State, verify
 from sekisho.cli.main import main
 from sekisho.supervise.init import Answers, initialize
 from sekisho.supervise.provider import provider as provider_of

@@ -9,7 +9,8 @@ from pathlib import Path
 import sekisho.guide
 from sekisho.accounts import AccountsSettings
 from sekisho.config import Endpoint
-from sekisho.guide import Card, GuideSettings, make_card
+from sekisho.guide.card import Card, make_card
+from sekisho.guide.settings import GuideSettings
 from sekisho.server import ListenerSettings
 
 FACTS = Path(sekisho.guide.__file__).parent / "catalog"

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.guide.samples import card
 
-from sekisho.guide import CatalogError, catalog
 from sekisho.guide.agents import Prospect, known_agents, prospect, read_agents
+from sekisho.guide.errors import CatalogError
+from sekisho.guide.facts import catalog
 
 
 @pytest.mark.parametrize(

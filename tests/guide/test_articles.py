@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from sekisho.guide import GuideError, catalog
 from sekisho.guide.articles import Block, Inline, articles, read_articles, write_out
+from sekisho.guide.errors import GuideError
+from sekisho.guide.facts import catalog
 from sekisho.guide.render import build_site
 
 from .samples import card

@@ -10,9 +10,12 @@ import pytest
 
 from sekisho.accounts import AccountsSettings, AccountStore, Authenticator
 from sekisho.config import ConfigErrors, load
-from sekisho.guide import AudienceSettings, Both, GuideError, GuideSettings, NoticeSettings, catalog
+from sekisho.guide.errors import GuideError
+from sekisho.guide.facts import catalog
+from sekisho.guide.model import Both
 from sekisho.guide.render import build_site
 from sekisho.guide.render.rows import card_views
+from sekisho.guide.settings import AudienceSettings, GuideSettings, NoticeSettings
 from sekisho.server import ListenerSettings
 from sekisho.supervise.card import guide_card, settings_card
 from sekisho.supervise.provider import provider

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sekisho.guide import CAPABILITIES, CatalogError, catalog, load_catalog
+from sekisho.guide.errors import CatalogError
+from sekisho.guide.facts import catalog, load_catalog
+from sekisho.guide.model import CAPABILITIES
 
 from .samples import FACTS, broken_facts
 

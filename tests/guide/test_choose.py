@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from sekisho.accounts import AccountsSettings
-from sekisho.guide import CAPABILITIES, Card, Choice, catalog, choose
-from sekisho.guide.model import TLS_ORDER
+from sekisho.guide.card import Card
+from sekisho.guide.choose import Choice, choose
+from sekisho.guide.facts import catalog
+from sekisho.guide.model import CAPABILITIES, TLS_ORDER
 from sekisho.server import ListenerSettings
 
 from .samples import card

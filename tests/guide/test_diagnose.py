@@ -12,8 +12,8 @@ from tests.guide.samples import card
 
 from sekisho.edge.lookups import LineRecord
 from sekisho.edge.verdicts import VerdictKind
-from sekisho.guide import catalog
 from sekisho.guide.diagnose import Unknown, diagnose, unknown
+from sekisho.guide.facts import catalog
 from sekisho.guide.findings import Certainty, Finding, Kind, Link, Remedy, To, What
 from sekisho.guide.seen import NameForm, Step, name_form, read_entries, step_of_reply
 from sekisho.guide.situation import (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sekisho.guide import GuideError
+from sekisho.guide.errors import GuideError
 from sekisho.guide.publish import publish
 
 SITE = {"index.html": "first", "ja/a.html": "あ", "ja/b.html": "b"}

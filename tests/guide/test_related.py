@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sekisho.guide import catalog, choose
+from sekisho.guide.choose import choose
 from sekisho.guide.confirm import REAL, confirmed
+from sekisho.guide.facts import catalog
 from sekisho.guide.related import related, symptom_of
 
 from .samples import card

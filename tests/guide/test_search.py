@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sekisho.guide import catalog
+from sekisho.guide.facts import catalog
 from sekisho.guide.render import LANGUAGES, Pages
 from sekisho.guide.search import MAX_QUERY, MOST, Index, make_index, tokens
 

@@ -14,8 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sekisho.guide import Both, Card, GuideError, Notice, NoticeSettings, catalog, choose, load_catalog
+from sekisho.guide.card import Card, Notice
+from sekisho.guide.choose import choose
+from sekisho.guide.errors import GuideError
+from sekisho.guide.facts import catalog, load_catalog
+from sekisho.guide.model import Both
 from sekisho.guide.render import Pages, build_site, render_text, revisions
+from sekisho.guide.settings import NoticeSettings
 from sekisho.guide.words import words
 
 from .samples import FACTS, broken_facts, card

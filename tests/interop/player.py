@@ -11,7 +11,7 @@ import warnings
 from contextlib import ExitStack
 from pathlib import Path
 
-from sekisho.guide import WireProfile
+from sekisho.guide.wire import WireProfile
 from sekisho.sasl.client import client as sasl_client
 
 __all__ = ["CouldNotSend", "TlsRefused", "play"]

@@ -12,7 +12,11 @@ from dataclasses import dataclass, replace
 import pytest
 
 from sekisho.config import load
-from sekisho.guide import CAPABILITIES, Card, Version, Way, catalog, choose, wire_profile
+from sekisho.guide.card import Card, Way
+from sekisho.guide.choose import choose
+from sekisho.guide.facts import catalog
+from sekisho.guide.model import CAPABILITIES, Version
+from sekisho.guide.wire import wire_profile
 from sekisho.supervise.card import guide_card
 from sekisho.supervise.sections import Settings
 

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sekisho.accounts import AccountStore
-from sekisho.guide import catalog
+from sekisho.guide.facts import catalog
 from sekisho.portal.app import make_app
 from sekisho.portal.parts import Parts, portal_card
 from sekisho.portal.stores import Accounts, Logins

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sekisho.autoconfig import documents
+from sekisho.autoconfig.documents import documents
 from sekisho.portal.parts import Parts
 
 from .conftest import MakeParts, get, visiting

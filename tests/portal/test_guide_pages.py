@@ -20,7 +20,8 @@ import httpx
 import pytest
 from tests.portal.conftest import MakeParts, get, visiting
 
-from sekisho.guide import Both, Notice
+from sekisho.guide.card import Notice
+from sekisho.guide.model import Both
 from sekisho.guide.search import make_index
 from sekisho.guide.words import words as guide_words
 from sekisho.portal.guidebook import Guidebook

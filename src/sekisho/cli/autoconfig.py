@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .output import Commands, UsageError, load_settings
 
 if TYPE_CHECKING:
-    from sekisho.autoconfig import Provider
+    from sekisho.autoconfig.provider import Provider
     from sekisho.supervise.sections import Places
 
 KINDS = ("thunderbird", "outlook", "outlook-json", "apple", "apple-signed", "qr", "pacc", "pacc-digest", "mta-sts")
@@ -36,7 +36,7 @@ def declare(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 def run_write(arguments: argparse.Namespace) -> int:
     """Write the documents."""
-    from sekisho.autoconfig import documents
+    from sekisho.autoconfig.documents import documents
     from sekisho.supervise.provider import provider
 
     settings, places = load_settings(arguments)
@@ -97,31 +97,31 @@ def run_show(arguments: argparse.Namespace) -> int:
 
 
 def _thunderbird(told: Provider, domain: str, address: str | None, places: Places) -> bytes:
-    from sekisho.autoconfig import client_config
+    from sekisho.autoconfig.clientconfig import client_config
 
     return client_config(told, domain)
 
 
 def _outlook(told: Provider, domain: str, address: str | None, places: Places) -> bytes:
-    from sekisho.autoconfig import settings_xml
+    from sekisho.autoconfig.autodiscover import settings_xml
 
     return settings_xml(told, None if address is None else told.mailbox(address))
 
 
 def _outlook_json(told: Provider, domain: str, address: str | None, places: Places) -> bytes:
-    from sekisho.autoconfig import answer_json
+    from sekisho.autoconfig.autodiscover import answer_json
 
     return answer_json(told, address or f"postmaster@{domain}", "AutodiscoverV1").octets
 
 
 def _apple(told: Provider, domain: str, address: str | None, places: Places) -> bytes:
-    from sekisho.autoconfig import profile
+    from sekisho.autoconfig.profile import profile
 
     return profile(told, domain, None if address is None else told.mailbox(address))
 
 
 def _apple_signed(told: Provider, domain: str, address: str | None, places: Places) -> bytes:
-    from sekisho.autoconfig import sign
+    from sekisho.autoconfig.profile import sign
 
     if sys.stdout.isatty():
         raise UsageError("a signed profile is not for the screen: send it to a file with > mail.mobileconfig")
@@ -129,25 +129,25 @@ def _apple_signed(told: Provider, domain: str, address: str | None, places: Plac
 
 
 def _qr(told: Provider, domain: str, address: str | None, places: Places) -> bytes:
-    from sekisho.autoconfig import profile_url, qr_svg
+    from sekisho.autoconfig.profile import profile_url, qr_svg
 
     return qr_svg(profile_url(domain))
 
 
 def _pacc(told: Provider, domain: str, address: str | None, places: Places) -> bytes:
-    from sekisho.autoconfig import pacc
+    from sekisho.autoconfig.pacc import pacc
 
     return pacc(told)
 
 
 def _pacc_digest(told: Provider, domain: str, address: str | None, places: Places) -> bytes:
-    from sekisho.autoconfig import pacc, pacc_digest
+    from sekisho.autoconfig.pacc import pacc, pacc_digest
 
     return f"{pacc_digest(pacc(told))}\n".encode()
 
 
 def _mta_sts(told: Provider, domain: str, address: str | None, places: Places) -> bytes:
-    from sekisho.autoconfig import sts_policy
+    from sekisho.autoconfig.records import sts_policy
 
     return sts_policy(told)
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from .output import Commands, load_settings, printable, show_json, table
 
 if TYPE_CHECKING:
-    from sekisho.autoconfig import Provider, Record
+    from sekisho.autoconfig.provider import Provider
+    from sekisho.autoconfig.records import Record
     from sekisho.supervise.sections import Settings
 
 MARKS = {"right": "right      ", "missing": "MISSING    ", "different": "DIFFERENT  ", "unreachable": "UNREACHABLE"}
@@ -32,7 +33,7 @@ def declare(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 
 def _records(arguments: argparse.Namespace) -> tuple[Settings, Provider, list[Record]]:
-    from sekisho.autoconfig import records
+    from sekisho.autoconfig.records import records
     from sekisho.supervise.provider import provider
 
     settings, _ = load_settings(arguments)
@@ -42,7 +43,8 @@ def _records(arguments: argparse.Namespace) -> tuple[Settings, Provider, list[Re
 
 def run_show(arguments: argparse.Namespace) -> int:
     """Print the records."""
-    from sekisho.autoconfig import NOT_SIGNED, NotOffered, sts_policy, zone
+    from sekisho.autoconfig.errors import NotOffered
+    from sekisho.autoconfig.records import NOT_SIGNED, sts_policy, zone
 
     _, told, found = _records(arguments)
     try:
@@ -69,7 +71,9 @@ def run_verify(arguments: argparse.Namespace) -> int:
     """Ask for each record."""
     import asyncio
 
-    from sekisho.autoconfig import NOT_SIGNED, Lookup, State, verify
+    from sekisho.autoconfig.lookup import Lookup
+    from sekisho.autoconfig.records import NOT_SIGNED
+    from sekisho.autoconfig.verify import State, verify
 
     settings, _, found = _records(arguments)
     verdicts = asyncio.run(verify(found, Lookup(settings.dns)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .output import Commands, UsageError, load_settings, show_json, table
 
 if TYPE_CHECKING:
-    from sekisho.guide import Catalog, Version
+    from sekisho.guide.model import Catalog, Version
 
 CAPABILITIES = ("starttls_587", "tls_465", "crammd5_587", "plain_587")
 
@@ -39,7 +39,8 @@ def declare(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 def run_list(arguments: argparse.Namespace) -> int:
     """List versions with the way chosen for each."""
-    from sekisho.guide import catalog, choose
+    from sekisho.guide.choose import choose
+    from sekisho.guide.facts import catalog
     from sekisho.supervise.card import guide_card
 
     settings, _ = load_settings(arguments)
@@ -83,7 +84,8 @@ def run_list(arguments: argparse.Namespace) -> int:
 
 def run_show(arguments: argparse.Namespace) -> int:
     """Print one guide."""
-    from sekisho.guide import catalog, choose
+    from sekisho.guide.choose import choose
+    from sekisho.guide.facts import catalog
     from sekisho.guide.render.terminal import render_text
     from sekisho.supervise.card import guide_card
 
@@ -111,7 +113,7 @@ def _find(facts: Catalog, name: str) -> Version:
 
 def run_build(arguments: argparse.Namespace) -> int:
     """Write the site."""
-    from sekisho.guide import catalog
+    from sekisho.guide.facts import catalog
     from sekisho.guide.publish import publish
     from sekisho.guide.render.site import build_site
     from sekisho.supervise.card import guide_card

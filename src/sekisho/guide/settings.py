@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import zoneinfo
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -27,6 +26,8 @@ def _check_url(url: str) -> tuple[str, str] | None:
 
 
 def _check_zone(name: str) -> tuple[str, str] | None:
+    import zoneinfo  # only where a zone is named
+
     try:
         zoneinfo.ZoneInfo(name)
     except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):

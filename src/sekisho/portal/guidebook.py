@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from sekisho.guide import Both, Card, Catalog
+from sekisho.guide.card import Card
+from sekisho.guide.model import Both, Catalog
 from sekisho.guide.render import LANGUAGES, Pages, revisions
 from sekisho.guide.search import Extra, Hit, Index, make_index
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sekisho.guide import Both
+from sekisho.guide.model import Both
 from sekisho.guide.render import TEMPLATES, stylesheet
 
 from . import forms, session

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sekisho.autoconfig import Provider
-from sekisho.guide import Both, Card, Catalog
+from sekisho.autoconfig.provider import Provider
+from sekisho.guide.card import Card
+from sekisho.guide.model import Both, Catalog
 from sekisho.supervise.card import guide_card
 from sekisho.supervise.control import ask
 from sekisho.supervise.errors import ControlError

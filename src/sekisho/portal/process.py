@@ -18,7 +18,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from sekisho.guide import GuideError, catalog
+from sekisho.guide.errors import GuideError
+from sekisho.guide.facts import catalog
 from sekisho.net.tls import TlsError, server_context
 from sekisho.supervise.channel import Channel, Configuration, Drain, Failed, Ready, Reload, Reloaded
 from sekisho.supervise.parent import PORTAL, Seat

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sekisho import text
-from sekisho.autoconfig import IncomingTls
 from sekisho.autoconfig.profile import PATH as PROFILE_PATH
-from sekisho.autoconfig.settings import IncomingSettings
-from sekisho.guide import Card, make_card
+from sekisho.autoconfig.settings import IncomingSettings, IncomingTls
+from sekisho.guide.card import Card, make_card
 from sekisho.guide.settings import GuideSettings
 
 from .sections import PORTS, Settings, listeners

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sekisho.autoconfig import Kind, NotOffered, Record, records, zone
+from sekisho.autoconfig.errors import NotOffered
+from sekisho.autoconfig.records import Kind, Record, records, zone
 from sekisho.config import example
 from sekisho.store import write_atomically
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from sekisho.guide import GuideError
+from sekisho.guide.errors import GuideError
 
 from .card import guide_card
 from .certificate import Finding, covers

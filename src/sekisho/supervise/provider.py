@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sekisho.autoconfig import IncomingTls, Protocol, Provider, Security, Server
+from sekisho.autoconfig.provider import Protocol, Provider, Security, Server
+from sekisho.autoconfig.settings import IncomingTls
 from sekisho.smtp.address import to_a_labels
 
 from .sections import PORTS, Settings, listeners

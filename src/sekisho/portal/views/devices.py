@@ -19,7 +19,7 @@ from sekisho.accounts import (
     SecondFactors,
     TooManyAppPasswords,
 )
-from sekisho.guide import CAPABILITIES
+from sekisho.guide.model import CAPABILITIES
 from sekisho.guide.render.rows import CardView, card_views
 from sekisho.portal import session
 from sekisho.portal.access import Desk, qr_image

@@ -17,31 +17,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sekisho.autoconfig import (
-    Answer,
-    AutoconfigError,
-    Provider,
-    SigningError,
-    answer_json,
-    answer_xml,
-    client_config,
-    pacc,
-    profile,
-    profile_url,
-    qr_svg,
-    settings_xml,
-    sign,
-    sts_policy,
-)
-from sekisho.autoconfig.autodiscover import JSON_PATH, XML_PATH
+from sekisho.autoconfig.autodiscover import JSON_PATH, XML_PATH, Answer, answer_json, answer_xml, settings_xml
 from sekisho.autoconfig.clientconfig import CONTENT_TYPE as CONFIG_TYPE
 from sekisho.autoconfig.clientconfig import PATHS as CONFIG_PATHS
+from sekisho.autoconfig.clientconfig import client_config
+from sekisho.autoconfig.errors import AutoconfigError, SigningError
 from sekisho.autoconfig.pacc import CONTENT_TYPE as PACC_TYPE
 from sekisho.autoconfig.pacc import PATH as PACC_PATH
+from sekisho.autoconfig.pacc import pacc
 from sekisho.autoconfig.profile import CONTENT_TYPE as PROFILE_TYPE
 from sekisho.autoconfig.profile import PATH as PROFILE_PATH
-from sekisho.autoconfig.profile import QR_PATH
-from sekisho.autoconfig.records import STS_PATH
+from sekisho.autoconfig.profile import QR_PATH, profile, profile_url, qr_svg, sign
+from sekisho.autoconfig.provider import Provider
+from sekisho.autoconfig.records import STS_PATH, sts_policy
 from sekisho.portal.errors import Refusal
 from sekisho.portal.forms import read_bounded
 from sekisho.portal.hosts import LABELS, host_of
