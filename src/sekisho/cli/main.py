@@ -7,24 +7,29 @@ of ours, its traceback is in the file that the message names.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
-import tempfile
 import traceback
 from collections.abc import Sequence
 from typing import cast
 
-from . import account, autoconfig, check, config, demo, dns, edge, guide, init, lab, queue, serve, trace, version
 from .output import Command
 
 INTERNAL = 70  # EX_SOFTWARE of sysexits.h
 
-MODULES = (serve, init, check, demo, account, queue, trace, edge, lab, autoconfig, dns, guide, config, version)
+COMMANDS = (
+    *("serve", "init", "check", "demo", "account", "queue", "trace", "edge", "lab", "autoconfig", "dns", "guide"),
+    *("config", "version"),
+)
+"""The subcommands in the order of the help; each has the module of its name."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status. Never raises but for SystemExit of a wrong command line."""
-    arguments = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    named = COMMANDS if not words or words[0] not in COMMANDS else (words[0],)
+    arguments = build_parser(named).parse_args(words)
     run = cast("Command", arguments.run)
     try:
         return run(arguments)
@@ -38,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return explain(error, debug=arguments.debug)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all subcommands."""
+def build_parser(named: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """Return the parser of the subcommands *named*: the service runs on from here, and need not carry the others."""
     parser = argparse.ArgumentParser(
         prog="sekisho",
         description="Mail submission for networks that block port 25: the gate, the way through, the guide.",
@@ -52,8 +57,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     common.add_argument("--debug", action="store_true", help="show the traceback of a mistake in the program itself")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in MODULES:
-        module.declare(commands, common)
+    for name in named:
+        importlib.import_module(f".{name}", __package__).declare(commands, common)
     return parser
 
 
@@ -79,6 +84,8 @@ def explain(error: Exception, *, debug: bool) -> int:
 
 
 def _keep_traceback(error: Exception) -> str:
+    import tempfile
+
     with tempfile.NamedTemporaryFile("w", prefix="sekisho-error-", suffix=".txt", delete=False) as file:
         traceback.print_exception(error, file=file)
         return file.name

@@ -7,7 +7,6 @@ import math
 import tomllib
 import types
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
@@ -66,6 +65,8 @@ def show(raw: object) -> str:
 
 def nearest(word: str, known: list[str]) -> str | None:
     """The known word that *word* most likely meant."""
+    from difflib import get_close_matches  # only where a mistake is to be explained
+
     matches = get_close_matches(word.casefold(), known, n=1, cutoff=0.6)
     return matches[0] if matches else None
 

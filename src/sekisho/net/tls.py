@@ -15,9 +15,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-
 __all__ = [
     "ServerTls",
     "TlsError",
@@ -113,15 +110,19 @@ class ServerTls:
 
     Fields:
         context: shared by all connections.
-        end_point: channel binding data ``tls-server-end-point`` (RFC 5929 §4.1).
+        end_point: channel binding data ``tls-server-end-point`` (RFC 5929 §4.1); None where nothing is to be bound.
     """
 
     context: ssl.SSLContext
-    end_point: bytes
+    end_point: bytes | None
 
 
-def server_context(certificate: bytes, key: bytes, *, minimum: str = "1.2") -> ServerTls:
+def server_context(certificate: bytes, key: bytes, *, minimum: str = "1.2", channel_binding: bool = True) -> ServerTls:
     """Make the TLS side of a listener from PEM octets, so that a process without rights to the files can reload.
+
+    Args:
+        channel_binding: have what binds a login to the connection. It takes a library of 10 MiB to read the
+            certificate, which is loaded for that alone.
 
     Raises:
         TlsError: the certificate or the key is not readable as PEM, or they do not belong together.
@@ -135,13 +136,13 @@ def server_context(certificate: bytes, key: bytes, *, minimum: str = "1.2") -> S
     certificate_file, key_file = _memory_file(certificate), _memory_file(key)
     try:
         context.load_cert_chain(f"/proc/self/fd/{certificate_file}", f"/proc/self/fd/{key_file}", password=_no_password)
-        leaf = x509.load_pem_x509_certificate(certificate)
+        end_point = _end_point(certificate) if channel_binding else None
     except (ssl.SSLError, ValueError, OSError) as error:
         raise TlsError(_explain_load(error)) from error
     finally:
         os.close(certificate_file)
         os.close(key_file)
-    return ServerTls(context, _end_point(leaf))
+    return ServerTls(context, end_point)
 
 
 class _Asked(ssl.SSLObject):
@@ -169,8 +170,12 @@ def _explain_load(error: Exception) -> str:
     return str(error)
 
 
-def _end_point(leaf: x509.Certificate) -> bytes:
+def _end_point(certificate: bytes) -> bytes:
     """Hash the certificate as RFC 5929 §4.1 says: its own signature hash, MD5 and SHA-1 replaced by SHA-256."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    leaf = x509.load_pem_x509_certificate(certificate)
     algorithm = leaf.signature_hash_algorithm
     name = algorithm.name if algorithm is not None else "sha256"
     if name in ("md5", "sha1"):
@@ -281,4 +286,4 @@ class TlsPipe:
 
     def bindings(self, tls: ServerTls) -> dict[str, bytes]:
         """Return the channel bindings that this connection offers (RFC 5929; `ssl` has no exporter, RFC 9266)."""
-        return {"tls-server-end-point": tls.end_point}
+        return {} if tls.end_point is None else {"tls-server-end-point": tls.end_point}

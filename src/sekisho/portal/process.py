@@ -201,8 +201,9 @@ class Portal:
 
 
 def _tls(configuration: Configuration) -> ssl.SSLContext:
+    certificate, key = configuration.certificate or b"", configuration.key or b""
     minimum = configuration.settings.tls.minimum
-    return server_context(configuration.certificate or b"", configuration.key or b"", minimum=minimum).context
+    return server_context(certificate, key, minimum=minimum, channel_binding=False).context
 
 
 def _signer(configuration: Configuration) -> tuple[bytes, bytes] | None:

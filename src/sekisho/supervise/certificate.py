@@ -92,7 +92,7 @@ def examine(
     if findings:
         return findings
     try:
-        server_context(read[0], read[1])
+        server_context(read[0], read[1], channel_binding=False)
         chain = x509.load_pem_x509_certificates(read[0])
     except (TlsError, ValueError) as error:
         return [

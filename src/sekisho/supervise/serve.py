@@ -6,7 +6,6 @@ service user, and only then start anything that a peer can talk to.
 
 from __future__ import annotations
 
-import datetime
 import logging
 import os
 import sys
@@ -19,8 +18,8 @@ from sekisho.net.tls import TlsError, server_context
 from sekisho.store import make_directory_durably
 from sekisho.telemetry import EventLog
 
-from . import certificate as certificates
 from . import privileges
+from .aside import lines_from
 from .channel import Configuration
 from .errors import StartError
 from .parent import Portal, Reporter, RunWorker, Supervisor
@@ -60,7 +59,9 @@ def read_configuration(path: Path, environment: Mapping[str, str]) -> Configurat
     if problems or isinstance(certificate, str) or isinstance(key, str):
         raise StartError(problems)
     try:
-        server_context(certificate, key, minimum=settings.tls.minimum)
+        server_context(
+            certificate, key, minimum=settings.tls.minimum, channel_binding=settings.accounts.channel_binding
+        )
     except TlsError as error:
         files = f"tls.certificate ({where.certificate}), tls.key ({where.key})"
         raise StartError([f"{files}: {error.problem}; `sekisho check` says more"]) from error
@@ -149,7 +150,8 @@ def serve(
     configuration = read_configuration(path, environment)
     settings = configuration.settings
     where = places(settings)
-    _tell_about_certificate(settings, where, say)
+    for line in lines_from(partial(_about_certificate, settings, where)):
+        say(line)
     identity = privileges.look_up(settings.service.user, settings.service.group)
     privileges.harden()
     count = worker_count(settings)
@@ -188,12 +190,14 @@ def _bind(settings: Settings, count: int, run_portal: RunWorker | None) -> tuple
     return mail, Portal(run_portal, pages) if run_portal is not None and pages else None
 
 
-def _tell_about_certificate(settings: Settings, where: Places, say: Callable[[str], None]) -> None:
-    """Say what makes clients refuse the certificate. The service starts all the same: port 25 can do without."""
-    now = datetime.datetime.now(datetime.UTC)
-    for finding in certificates.examine(where.certificate, where.key, settings.hostname, now):
-        if finding.grade == "error":
-            say(f"{finding.subject}: {finding.text}; {finding.remedy}")
+def _about_certificate(settings: Settings, where: Places) -> list[str]:
+    """Tell what makes clients refuse the certificate. The service starts all the same: port 25 can do without."""
+    import datetime
+
+    from .certificate import examine
+
+    findings = examine(where.certificate, where.key, settings.hostname, datetime.datetime.now(datetime.UTC))
+    return [f"{each.subject}: {each.text}; {each.remedy}" for each in findings if each.grade == "error"]
 
 
 def _emit(events: EventLog, name: str, **fields: object) -> None:

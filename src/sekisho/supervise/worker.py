@@ -141,6 +141,7 @@ class MailWorker:
         self._seat = seat
         self._configuration = configuration
         self._where = places(configuration.settings)
+        self._channel_binding = configuration.settings.accounts.channel_binding  # until the next restart
         self._started = time.time()
         self._parts: _Parts | None = None
         self._purging: asyncio.Task[None] | None = None
@@ -157,7 +158,7 @@ class MailWorker:
             one of `START_ERRORS`: a part could not be started; the message is the operator's.
         """
         settings, where, seat = self._configuration.settings, self._where, self._seat
-        tls = _server_tls(self._configuration)
+        tls = self._server_tls(self._configuration)
         events = EventLog(where.log, settings.log, seat.number)
         ledger = Ledger(where.ledger, notice=lambda notice: events.emit("ledger.replaced", detail=notice))
         store = AccountStore.open(where.accounts, settings=settings.accounts)
@@ -231,6 +232,11 @@ class MailWorker:
                 parts.servers.append(servers[kind])
             await servers[kind].accept_on(listening)
 
+    def _server_tls(self, configuration: Configuration) -> ServerTls:
+        certificate, key = configuration.certificate or b"", configuration.key or b""
+        minimum = configuration.settings.tls.minimum
+        return server_context(certificate, key, minimum=minimum, channel_binding=self._channel_binding)
+
     def _running(self) -> _Parts:
         if self._parts is None:
             raise RuntimeError("the worker is not started")
@@ -242,7 +248,7 @@ class MailWorker:
         Raises:
             TlsError: certificate and key do not serve; nothing was changed.
         """
-        tls = _server_tls(configuration)
+        tls = self._server_tls(configuration)
         parts, settings = self._running(), configuration.settings
         self._configuration = configuration
         parts.events.reload(settings.log)
@@ -316,12 +322,6 @@ class MailWorker:
 
 def _tell_trouble(events: EventLog, spool: int, detail: str) -> None:
     events.emit("queue.trouble", spool=spool, detail=detail)
-
-
-def _server_tls(configuration: Configuration) -> ServerTls:
-    return server_context(
-        configuration.certificate or b"", configuration.key or b"", minimum=configuration.settings.tls.minimum
-    )
 
 
 def _local_domains(settings: Settings) -> frozenset[str]:
