@@ -5,6 +5,7 @@
 
 from .courier import Courier
 from .local import FindAccount, LocalAccount
+from .route import asks_names
 from .settings import DeliverySettings, LocalSettings, LocalTransport, RouteSettings, TlsMode
 from .settle import Events
 
@@ -18,4 +19,5 @@ __all__ = [
     "LocalTransport",
     "RouteSettings",
     "TlsMode",
+    "asks_names",
 ]

@@ -5,6 +5,7 @@ Local domains go to the local transport, then the operator's routes are asked, t
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,7 +15,7 @@ from sekisho.smtp import Mailbox
 
 from .settings import LocalSettings, LocalTransport, RouteSettings, TlsMode
 
-__all__ = ["Destination", "DestinationKind", "Router", "Security"]
+__all__ = ["Destination", "DestinationKind", "Router", "Security", "asks_names"]
 
 
 class DestinationKind(StrEnum):
@@ -66,6 +67,20 @@ class Destination:
         return self.kind in (DestinationKind.LMTP, DestinationKind.MAILDIR, DestinationKind.NONE)
 
 
+def asks_names(routes: Iterable[RouteSettings]) -> bool:
+    """Tell whether mail has to ask DNS where to go: not where all of it takes routes that are written as addresses."""
+    every = list(routes)
+    return not any(route.takes_the_rest for route in every) or any(not _is_address(route.host) for route in every)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 class Router:
     """The routing table made from settings; a reload makes a new one."""
 
@@ -108,7 +123,7 @@ class Router:
             self._by_sender.setdefault(_domain(domain), destination)
         for domain in route.recipients:
             self._by_recipient.setdefault(_domain(domain), destination)
-        if not (route.accounts or route.senders or route.recipients) and self._default is None:
+        if route.takes_the_rest and self._default is None:
             self._default = destination
 
     def destination(self, account: str | None, reverse_path: Mailbox | None, recipient: Mailbox) -> Destination:

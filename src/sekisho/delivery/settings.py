@@ -133,6 +133,11 @@ class RouteSettings:
         (), "SASL mechanisms allowed towards the smarthost, best first; without any, the best it offers.", reload=True
     )
 
+    @property
+    def takes_the_rest(self) -> bool:
+        """It names nobody, and so takes all mail that no other route takes."""
+        return not (self.accounts or self.senders or self.recipients)
+
 
 def _is_mailbox(login: object) -> tuple[str, str] | None:
     try:

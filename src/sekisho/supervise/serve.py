@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from sekisho.config import ConfigErrors, changed, load
+from sekisho.delivery import asks_names
 from sekisho.net.tls import TlsError, server_context
 from sekisho.store import make_directory_durably
 from sekisho.telemetry import EventLog
@@ -159,6 +160,7 @@ def serve(
     prepare_directories(where, identity)
     privileges.drop(identity)
     refuse_unwritable(where)
+    _load_what_workers_share(settings)
 
     events = EventLog(where.log, settings.log, SUPERVISOR)
     try:
@@ -198,6 +200,12 @@ def _about_certificate(settings: Settings, where: Places) -> list[str]:
 
     findings = examine(where.certificate, where.key, settings.hostname, datetime.datetime.now(datetime.UTC))
     return [f"{each.subject}: {each.text}; {each.remedy}" for each in findings if each.grade == "error"]
+
+
+def _load_what_workers_share(settings: Settings) -> None:
+    """Load what the settings call for and not every service has a use for: the workers share it if it comes now."""
+    if asks_names(settings.route):
+        import sekisho.net.dns_servers  # noqa: F401
 
 
 def _emit(events: EventLog, name: str, **fields: object) -> None:
