@@ -36,7 +36,7 @@ docs: $(READY)       ## regenerate docs/reference from the declarations
 peers:
 	scripts/install-test-peers
 
-$(READY): requirements.lock pyproject.toml src/sekisho/kernel/_kernel.c
+$(READY): requirements.lock pyproject.toml $(wildcard src/sekisho/kernel/*.c)
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Sekisho needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install -q --disable-pip-version-check -r requirements.lock

@@ -326,6 +326,41 @@ def test_accounts_that_cannot_be_read_are_busy_not_wrong(rin: AccountStore, monk
     run(work, rin)
 
 
+def test_a_lack_of_memory_is_busy_not_wrong(rin: AccountStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(password_hash: str, password: str) -> bool:
+        raise MemoryError
+
+    async def work(clerk: Clerk) -> None:
+        monkeypatch.setattr(Workshop, "check_password", staticmethod(fail))
+        for mechanism in ("PLAIN", "LOGIN"):
+            for name in ("rin", "ghost"):
+                _, answer = await clerk.log_in(mechanism, name)
+                assert isinstance(answer, Refused)
+                assert answer.kind is Refusal.BUSY
+        monkeypatch.undo()
+        assert isinstance((await clerk.log_in("PLAIN", "rin"))[1], Accepted)
+
+    run(work, rin)
+
+
+def test_a_right_login_needs_no_memory_for_a_new_verifier(
+    rin: AccountStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(CHEAP, argon2_passes=2)
+    store = AccountStore.open(tmp_path / "accounts.sqlite", settings=settings)
+
+    def fail(workshop: Workshop, password: str) -> str:
+        raise MemoryError
+
+    async def work(clerk: Clerk) -> None:
+        monkeypatch.setattr(Workshop, "hash_password", fail)
+        assert isinstance((await clerk.log_in("PLAIN", "rin"))[1], Accepted)
+        assert ",t=1," in dict(store.find("rin").rows)["argon2id"]  # type: ignore[union-attr]  # added by the fixture
+
+    run(work, store, settings)
+    store.close()
+
+
 def test_a_login_renews_verifiers_made_with_other_parameters(rin: AccountStore, tmp_path: Path) -> None:
     settings = replace(CHEAP, argon2_passes=2, scram_iterations=5000)
     store = AccountStore.open(tmp_path / "accounts.sqlite", settings=settings)

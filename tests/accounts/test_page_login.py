@@ -122,3 +122,14 @@ def test_it_is_busy_when_too_many_wait(rin: AccountStore, monkeypatch: pytest.Mo
         assert len(busy) == 2
 
     asyncio.run(ask())
+
+
+def test_a_lack_of_memory_is_busy_not_wrong(rin: AccountStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(password_hash: str, password: str) -> bool:
+        raise MemoryError
+
+    monkeypatch.setattr(Workshop, "check_password", staticmethod(fail))
+    for name in ("rin", "ghost"):
+        answer = answer_to(rin, name, PASSWORD)
+        assert isinstance(answer, Refused)
+        assert answer.kind is Refusal.BUSY

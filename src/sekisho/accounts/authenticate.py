@@ -306,6 +306,8 @@ class Exchange:
             return await self._answer(step)
         except HashingBusy:
             return Refused(Refusal.BUSY, "too many password checks wait")
+        except MemoryError:
+            return Refused(Refusal.BUSY, "there is no memory for a password check")
         except StoreError as error:
             return Refused(Refusal.BUSY, f"accounts cannot be read: {error}")
 

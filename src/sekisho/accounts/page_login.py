@@ -76,6 +76,8 @@ class PageLogin:
             opened = await self._check.opens(self.name, self._entry, tried, 0.0, remembered=False)
         except HashingBusy:
             return Refused(Refusal.BUSY, "too many password checks wait")
+        except MemoryError:
+            return Refused(Refusal.BUSY, "there is no memory for a password check")
         if self._entry is None or not opened or self._password is None:
             return refused_guess(self._entry, self._problem)
         return Accepted(self._entry.account)

@@ -68,6 +68,7 @@ class PasswordCheck:
 
         Raises:
             HashingBusy: too many checks wait.
+            MemoryError: there is none for the check now, which says nothing about the password.
         """
         own = Verifiers() if entry is None else entry.verifiers
         number = 0 if entry is None else entry.account.id
@@ -107,9 +108,8 @@ class PasswordCheck:
         right = hash_opens if own.password_hash is not None else scram_opens and bool(own.scram)
         if not right or entry is None:
             return False, None
-        made = workshop.renew(own, password)
-        if made:
-            with contextlib.suppress(StoreError):  # the login is right all the same; the next one tries again
-                if self._store.renew_verifiers(entry, made):
-                    return True, made.get(ARGON2ID)
+        with contextlib.suppress(StoreError, MemoryError):  # the login is right all the same; the next one tries again
+            made = workshop.renew(own, password)
+            if made and self._store.renew_verifiers(entry, made):
+                return True, made.get(ARGON2ID)
         return True, None

@@ -14,7 +14,6 @@ import base64
 import hashlib
 import hmac
 import os
-import re
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -37,7 +36,6 @@ CRAM_MD5 = "CRAM-MD5"
 VERIFIERS = (ARGON2ID, *HASHES, CRAM_MD5)
 
 _SALT_OCTETS = 16
-_PHC = re.compile(r"\$argon2id\$v=19\$m=(\d{1,9}),t=(\d{1,9}),p=(\d{1,5})\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{16,172}")
 _SEALED = "aes-256-gcm$"
 
 
@@ -81,8 +79,7 @@ def read_verifier(mechanism: str, text: str) -> str:
         ValueError: not a verifier of *mechanism* that this package can use.
     """
     if mechanism == ARGON2ID:
-        match = _PHC.fullmatch(text)
-        if match is None or int(match[1]) > 4 * 1024 * 1024 or int(match[2]) > 64 or int(match[3]) > 16:
+        if argon2id.Verifier.read(text) is None:
             raise ValueError("not an argon2id verifier ($argon2id$v=19$…) of bearable cost")
         return text
     if mechanism in HASHES:
@@ -169,14 +166,22 @@ class Workshop:
         return self._decoy_hash
 
     def hash_password(self, password: str) -> str:
-        """Return the argon2id verifier of a prepared *password*. Costs `argon2_memory` and tens of milliseconds."""
+        """Return the argon2id verifier of a prepared *password*. Costs `argon2_memory` and tens of milliseconds.
+
+        Raises:
+            MemoryError: there is none for it now.
+        """
         passes, memory, lanes = self._cost()
         salt = os.urandom(argon2id.SALT_OCTETS)
         return argon2id.make(password.encode(), salt, passes=passes, memory_kib=memory, lanes=lanes)
 
     @staticmethod
     def check_password(password_hash: str, password: str) -> bool:
-        """Check a prepared *password*. As costly as making the verifier was; a damaged verifier is never opened."""
+        """Check a prepared *password*. As costly as making the verifier was; a damaged verifier is never opened.
+
+        Raises:
+            MemoryError: there is none for it now, which says nothing about the password.
+        """
         return argon2id.check(password_hash, password.encode())
 
     def make(self, password: str) -> dict[str, str]:

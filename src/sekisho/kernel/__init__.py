@@ -6,6 +6,9 @@ other packages, by
 
     PURE_PYTHON=1
 
+Of its two modules each can be there without the other: `compiled` is what messages need, `fill_memory` what passwords
+need (`sekisho.accounts.argon2id`; without it a library does that).
+
 Pure computation: no I/O, no clock, nothing kept between two calls.
 """
 
@@ -13,13 +16,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from os import environ
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ._kernel import Pump
 
-__all__ = ["Kernel", "compiled", "presence"]
+__all__ = ["FillMemory", "Kernel", "compiled", "fill_memory", "presence"]
+
+FillMemory = Callable[[bytes, bytes, int, int], bytes]
+"""The first two blocks of argon2id's memory (1024 octets each), passes and number of blocks, to the last block.
+
+The number is a multiple of four, from eight on. MemoryError when there is none, ValueError for anything else.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +57,33 @@ def _load() -> Kernel | None:
     return Kernel(Pump, split_header, render_event)
 
 
+# Sixteen blocks and two passes: every kind of reference (RFC 9106 §3.4), and a pass over what is there already.
+_QUESTION = (bytes(range(256)) * 4, bytes(reversed(range(256))) * 4, 2, 16)
+_ANSWER = bytes.fromhex("4587b22104bb283a6694781a9877ebc07953526cbea70f947baf0f5e701b0ee5")
+
+
+def _load_fill() -> FillMemory | None:
+    """Return the variant that is quickest on this processor, unless it gives another answer than the known one."""
+    if environ.get("PURE_PYTHON"):
+        return None
+    try:
+        from ._argon2id import fill, variants
+
+        quickest = partial(fill, variants[0])
+        return quickest if quickest(*_QUESTION)[:32] == _ANSWER else None
+    except (ImportError, MemoryError):
+        return None
+
+
 compiled = _load()
 """The kernel, or None where Python does its work."""
 
+fill_memory = _load_fill()
+"""The filling of argon2id's memory for one lane; None where it was not built, or did not pass its test at the start."""
+
 
 def presence() -> str:
-    """Return ``compiled``, ``off`` (by PURE_PYTHON) or ``absent`` (it was not built), for operators."""
-    if compiled is not None:
+    """Return ``compiled``, ``off`` (by PURE_PYTHON) or ``absent`` (not built, or not all of it), for operators."""
+    if compiled is not None and fill_memory is not None:
         return "compiled"
     return "off" if environ.get("PURE_PYTHON") else "absent"

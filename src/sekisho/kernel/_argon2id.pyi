@@ -1,0 +1,3 @@
+variants: tuple[str, ...]
+
+def fill(variant: str, first: bytes, second: bytes, passes: int, blocks: int, /) -> bytes: ...
