@@ -33,7 +33,7 @@ def trace(
         tls=tls,
         recipients=recipients,
     )
-    assert Header.parse(octets).get_all("received")
+    assert Header.parse(octets).names == ["received"]
     return octets.decode()
 
 

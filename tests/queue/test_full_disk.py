@@ -61,7 +61,7 @@ def test_a_full_disk_answers_no_loses_nothing_and_is_forgotten_once_there_is_roo
                 finish(queue, message)
             await eventually(lambda: not queue._window.busy)
             await settle(queue)
-            queue._room_checked = 0.0
+            queue._room_until = 0.0
             letter = b"x" * size
             last = await accept(queue, octets=letter)
             [message] = await listener.take()
@@ -81,7 +81,7 @@ def test_with_room_reserved_mail_is_refused_before_outcomes_suffer(small_disk: P
             accepted = 0
             while queue.has_room(40_000):
                 await accept(queue, octets=b"x" * 40_000)
-                queue._room_checked = 0.0
+                queue._room_until = 0.0
                 accepted += 1
             assert 0 < accepted < 200
             with pytest.raises(SpoolFull):

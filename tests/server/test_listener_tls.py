@@ -337,10 +337,10 @@ def test_what_tls_itself_has_to_say_is_sent_and_not_piled_up(tmp_path: Path) -> 
             await client.greeted()
             pipe = client.conversation._pipe
             assert pipe is not None
-            pipe.send(b"250 as if TLS had made this record\r\n")
-            assert pipe._outgoing.pending
+            pipe._object.write(b"250 as if TLS had made this record\r\n")
+            assert pipe.output.pending
             client.send_raw(b"\x17\x03\x03\x00")  # nothing to read in it
-            assert pipe._outgoing.pending == 0
+            assert pipe.output.pending == 0
             client.leave()
 
     run(main())

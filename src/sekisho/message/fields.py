@@ -80,11 +80,6 @@ class Header:
             raise FieldError(f"the header is bigger than {MAX_HEADER_OCTETS} octets")
         return cls(octets[: at + 2], fields, names, ends)
 
-    def get_all(self, name: str) -> list[bytes]:
-        """Return the value of each field called *name*, in order; the case of *name* does not matter."""
-        name = name.lower()
-        return [value for own_name, value in self.fields if own_name == name]
-
     def without(self, names: Container[str]) -> bytes:
         """Return the header's octets, the blank line included, without the fields called any of *names*."""
         starts = [0, *self._ends]

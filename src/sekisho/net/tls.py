@@ -214,12 +214,12 @@ class TlsPipe:
     either direction beyond what was fed and not yet taken.
     """
 
-    __slots__ = ("_incoming", "_object", "_outgoing", "ended", "established", "shaking_hands")
+    __slots__ = ("_incoming", "_object", "ended", "established", "output", "shaking_hands")
 
     def __init__(self, tls: ServerTls) -> None:
         self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._object = tls.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self.output = ssl.MemoryBIO()  # ciphertext that is due to the peer
+        self._object = tls.context.wrap_bio(self._incoming, self.output, server_side=True)
         self.established = False
         self.shaking_hands = False  # the peer has begun, and neither finished nor failed
         self.ended = False  # the peer said close_notify
@@ -250,7 +250,7 @@ class TlsPipe:
         incoming, read = self._incoming, self._object.read
         parts: list[bytes] = []
         try:
-            while incoming.pending or self._object.pending():
+            while incoming.pending:  # each call takes a whole record, however long it is
                 part = read(RECORD)
                 if not part:
                     self.ended = True
@@ -262,13 +262,14 @@ class TlsPipe:
             self.ended = True
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def send(self, octets: bytes) -> None:
-        """Encrypt *octets*; `outgoing` has the result."""
+    def encrypt(self, octets: bytes) -> bytes:
+        """Return *octets* as ciphertext, behind what is due to the peer."""
         self._object.write(octets)
+        return self.output.read()
 
     def outgoing(self) -> bytes:
         """Take the ciphertext that is due to the peer."""
-        return self._outgoing.read() if self._outgoing.pending else b""
+        return self.output.read() if self.output.pending else b""
 
     def close(self) -> None:
         """Queue close_notify."""

@@ -45,11 +45,11 @@ def check_from(account: Account, header: Header, *, null_reverse_path: bool = Fa
         null_reverse_path: a smarthost client's bounce; its author may also be MAILER-DAEMON or postmaster at a host
             of a domain that the account owns as a whole.
     """
-    fields = header.get_all("from")
-    if len(fields) != 1:
-        return TWO_FROMS if fields else NO_FROM
+    count = header.names.count("from")
+    if count != 1:
+        return TWO_FROMS if count else NO_FROM
     try:
-        mailboxes = parse_mailboxes(fields[0])
+        mailboxes = parse_mailboxes(header.fields[header.names.index("from")][1])
     except FieldError as error:
         return Reply(550, "5.6.0", (f"The From field cannot be read: {_shown(error.problem)}",))
     if not mailboxes:

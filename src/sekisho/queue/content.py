@@ -99,25 +99,28 @@ class ContentWriter:
 
     def write(self, octets: bytes) -> None:
         """Append *octets*."""
-        self.size += len(octets)
+        length = len(octets)
+        self.size += length
         if self.path is not None:
             self._write_tail(octets)
             return
-        self._parts.append(octets)
-        self._parts_size += len(octets)
-        self._memory.octets += len(octets)
-        if len(self._parts) >= MOST_HELD:
+        parts, memory = self._parts, self._memory
+        parts.append(octets)
+        size = self._parts_size = self._parts_size + length
+        memory.octets += length
+        if len(parts) >= MOST_HELD:
             self.head()
-        if self._parts_size > self._inline_limit or (
-            self._parts_size > HEAD and self._memory.octets > MEMORY_BOUND and self.failure is None
-        ):
+        if size > self._inline_limit or (size > HEAD and memory.octets > MEMORY_BOUND and self.failure is None):
             self._move_to_file()
 
     def head(self) -> bytes:
         """Return the beginning of the content: all of it while in memory, the first 64 KiB at least."""
-        if len(self._parts) > 1:
-            self._parts = [b"".join(self._parts)]
-        return self._parts[0] if self._parts else b""
+        parts = self._parts
+        if len(parts) == 1:
+            return parts[0]
+        joined = b"".join(parts)
+        self._parts = [joined]
+        return joined
 
     def prepend(self, octets: bytes) -> None:
         """Put *octets* before the content, before it is committed."""

@@ -5,6 +5,7 @@ the message number counts on from the seconds since 2024 times 1024, so that a s
 cannot hand out an id again. The rows of a message are found from its id by arithmetic, without an index over text.
 """
 
+from functools import lru_cache
 from typing import NewType
 
 __all__ = ["EPOCH", "MAX_SPOOLS", "QueueId", "decode", "encode", "number_at"]
@@ -28,13 +29,13 @@ def number_at(now: float) -> int:
 def encode(number: int, spool: int) -> QueueId:
     """Return the queue id of message *number* in *spool*."""
     value = number << 8 | spool
-    return QueueId(
-        _PAIRS[value >> 40]
-        + _PAIRS[value >> 30 & 1023]
-        + _PAIRS[value >> 20 & 1023]
-        + _PAIRS[value >> 10 & 1023]
-        + _PAIRS[value & 1023]
-    )
+    return QueueId(_upper_digits(value >> 20) + _PAIRS[value >> 10 & 1023] + _PAIRS[value & 1023])
+
+
+@lru_cache(maxsize=64)
+def _upper_digits(value: int) -> str:
+    """Four thousand messages of a spool share them."""
+    return _PAIRS[value >> 20] + _PAIRS[value >> 10 & 1023] + _PAIRS[value & 1023]
 
 
 def decode(text: str) -> tuple[int, int] | None:

@@ -7,10 +7,8 @@ Called by `Queue` alone, in the event loop thread; it never commits by itself an
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-from sekisho.smtp import Envelope
 
 from .content import FileContent
 from .ids import QueueId
@@ -24,6 +22,7 @@ RECIPIENT_MASK = (1 << RECIPIENT_BITS) - 1
 VERB_BATCH = 1000  # recipients changed in one transaction by an operator's verb: a few milliseconds
 PURGE_BATCH = 300
 
+_QUEUED, _HELD = STATE_CODES[State.QUEUED], STATE_CODES[State.HELD]
 _ATTEMPTED = frozenset({State.DEFERRED, State.DELIVERED, State.FAILED})
 
 
@@ -200,10 +199,7 @@ class Journal:
         execute_many = self.connection.executemany
         execute_many(_INSERT_MESSAGE, [self._message_row(intake) for intake in intakes])
         execute_many(_INSERT_CONTENT, [_content_row(intake) for intake in intakes])
-        if len(intakes) == 1 and len(intakes[0].arrival.envelope.recipients) > 1:
-            execute_many(_INSERT_RECIPIENT, _recipient_rows(intakes[0]))  # a generator: a list of 1,000,000 is too much
-        else:
-            execute_many(_INSERT_RECIPIENT, [row for intake in intakes for row in _recipient_rows(intake)])
+        execute_many(_INSERT_RECIPIENT, _recipient_rows(intakes))
 
     def settle(self, settlements: Sequence[Settlement]) -> list[int]:
         """Write outcomes and the DSNs that go with them; return the numbers of messages that are finished by them.
@@ -307,12 +303,12 @@ def _content_row(intake: Intake) -> tuple[object, ...]:
     return (intake.number, file.head_checksum, file.start, file.head_size, file.tail_checksum, None)
 
 
-def _recipient_rows(intake: Intake) -> Iterable[tuple[object, ...]]:
-    envelope: Envelope = intake.arrival.envelope
-    base = intake.number << RECIPIENT_BITS
-    state = STATE_CODES[State.HELD] if intake.held else STATE_CODES[State.QUEUED]
-    due = None if intake.held else intake.arrival.arrived
-    return (
-        (base | number, state, due, r.mailbox.local_part, r.mailbox.domain, r.notify, r.orcpt)
-        for number, r in enumerate(envelope.recipients)
-    )
+def _recipient_rows(intakes: Sequence[Intake]) -> Iterator[tuple[object, ...]]:
+    """Yield the rows one by one: a list of 1,000,000 would be too much."""
+    for intake in intakes:
+        state, due = (_HELD, None) if intake.held else (_QUEUED, intake.arrival.arrived)
+        id_ = intake.number << RECIPIENT_BITS
+        for recipient in intake.arrival.envelope.recipients:
+            mailbox = recipient.mailbox
+            yield id_, state, due, mailbox.local_part, mailbox.domain, recipient.notify, recipient.orcpt
+            id_ += 1

@@ -88,7 +88,7 @@ STATES = tuple(STATE_CODES)
 LAST_OPEN_CODE = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Arrival:
     """An accepted envelope on its way into the queue.
 

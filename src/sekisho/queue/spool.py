@@ -82,9 +82,8 @@ class Queue:
         self._scan_timer: asyncio.TimerHandle | None = None
         self._scan_at = 0.0
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._free = 0
-        self._free_inodes = 0
-        self._room_checked = 0.0
+        self._room = -1  # octets that may still be taken in, as seen at the last look
+        self._room_until = 0.0  # when to look again, on the steady clock
 
     @classmethod
     def open(cls, directory: Path, settings: QueueSettings, *, number: int, now: Callable[[], float]) -> Queue:
@@ -153,12 +152,16 @@ class Queue:
     def has_room(self, octets: int = 0) -> bool:
         """Whether *octets* more would be accepted now; answer 452 4.3.1 when not. Looks at the disk once a second."""
         now = time.monotonic()
-        if now - self._room_checked >= ROOM_CHECK_INTERVAL or self._room_checked == 0.0:
-            self._room_checked = now
-            status = os.statvfs(self._spool.directory)
-            self._free = status.f_bavail * status.f_frsize
-            self._free_inodes = status.f_favail if status.f_files else MINIMUM_INODES
-        return self._free - octets >= int(self.settings.minimum_free) and self._free_inodes >= MINIMUM_INODES
+        if now >= self._room_until:
+            self._room_until = now + ROOM_CHECK_INTERVAL
+            self._room = self._look_for_room()
+        return octets <= self._room
+
+    def _look_for_room(self) -> int:
+        status = os.statvfs(self._spool.directory)
+        if status.f_files and status.f_favail < MINIMUM_INODES:
+            return -1
+        return status.f_bavail * status.f_frsize - int(self.settings.minimum_free)
 
     def new_content(self) -> ContentWriter:
         """Return a writer for the content of one message."""
@@ -209,8 +212,9 @@ class Queue:
 
     def _intake(self, arrival: Arrival, octets: bytes, *, held: bool) -> Intake:
         number = self._take_number()
-        queue_id = encode(number, self._spool.number)
-        return Intake(number, queue_id, arrival, len(octets), octets, zlib.crc32(octets), None, held)
+        return Intake(
+            number, encode(number, self._spool.number), arrival, len(octets), octets, zlib.crc32(octets), None, held
+        )
 
     def _commit_file(
         self, arrival: Arrival, content: ContentWriter, result: asyncio.Future[QueueId], *, held: bool

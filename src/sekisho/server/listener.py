@@ -174,7 +174,7 @@ class Conversation(asyncio.Protocol):
             self._handshake_progress(pipe)
             if self._smtp is None:
                 return b""
-        else:
+        elif pipe.output.pending:
             self._answer_in_tls(pipe)
         if pipe.ended and not plain:
             self._close()
@@ -283,7 +283,6 @@ class Conversation(asyncio.Protocol):
                 pending.finish()
                 return
             self._answer(pending)
-            self._touch()
             if self._reading_paused and not self._paused:
                 self._reading_paused = False
                 transport.resume_reading()
@@ -328,10 +327,7 @@ class Conversation(asyncio.Protocol):
         if octets:
             self._touch()
             pipe = self._pipe
-            if pipe is not None:
-                pipe.send(octets)
-                octets = pipe.outgoing()
-            transport.write(octets)
+            transport.write(octets if pipe is None else pipe.encrypt(octets))
         if smtp.closed:
             self._close()
         return octets != b""

@@ -98,6 +98,7 @@ class Session:
         "hello",
         "id",
         "in_content",
+        "kind",
         "mechanism",
         "other_name",
         "smtp",
@@ -108,6 +109,7 @@ class Session:
     def __init__(self, server: MailServer, session_id: str, address: str) -> None:
         self._server = server
         self._services: Services = server.services
+        self.kind = server.kind  # of the listener
         self._submission = server.kind != "mx"
         self._app_password: int | None = None  # number of the one that the client logged in with
         self._bindings: dict[str, bytes] = {}
@@ -134,11 +136,6 @@ class Session:
         self.starting_tls = False  # 220 was decided; the shell shakes hands once it is sent
 
     # ------------------------------------------------------------------ told by the shell
-
-    @property
-    def kind(self) -> str:
-        """The listener's kind."""
-        return self._server.kind
 
     @property
     def in_transaction(self) -> bool:
