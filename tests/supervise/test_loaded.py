@@ -22,7 +22,7 @@ OWN = {  # of packages that do not carry mail, what the mail server has a use fo
 }
 
 HEAVY = {  # of the standard library and others: large, and without use to a mail process
-    *("cryptography.x509", "dns", "segno", "jinja2", "starlette", "uvicorn", "h11", "idna"),
+    *("cryptography", "dns", "segno", "jinja2", "starlette", "uvicorn", "h11", "idna"),
     *("csv", "difflib", "email", "html", "http", "importlib.metadata", "multiprocessing", "plistlib", "uuid"),
     *("unittest", "urllib.request", "xml", "zoneinfo"),
 }
@@ -64,10 +64,11 @@ def test_what_asks_dns_is_shared_by_the_workers_where_mail_goes_by_name(
     assert asks_names(RouteSettings(name=host, host=host, senders=senders) for host, senders in routes) is expected
     share = (
         "from types import SimpleNamespace as Some\n"
+        "from sekisho.accounts import AccountsSettings\n"
         "from sekisho.delivery import RouteSettings\n"
         "import sekisho.supervise.serve as it\n"
         f"routes = [RouteSettings(name=host, host=host, senders=senders) for host, senders in {routes!r}]\n"
-        "it._load_what_workers_share(Some(route=routes))"
+        "it._load_what_workers_share(Some(route=routes, accounts=AccountsSettings()))"
     )
     assert ("sekisho.net.dns_servers" in loaded_by(share)) is expected
 

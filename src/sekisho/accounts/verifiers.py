@@ -18,9 +18,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from typing import TYPE_CHECKING
 
 from sekisho.sasl import HASHES, ScramKeys
 from sekisho.store import StoreError, write_atomically
@@ -28,6 +26,9 @@ from sekisho.store import StoreError, write_atomically
 from . import argon2id
 from .database import give_to_owner_of_directory
 from .settings import AccountsSettings
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 __all__ = ["ARGON2ID", "CRAM_MD5", "VERIFIERS", "Sealer", "Verifiers", "Workshop", "read_verifier", "scram_seed"]
 
@@ -90,7 +91,8 @@ def read_verifier(mechanism: str, text: str) -> str:
 class Sealer:
     """Encrypts what has to be read again: secrets of CRAM-MD5 and of authenticator apps (AES-256-GCM).
 
-    Each is bound to its account and its purpose.
+    Each is bound to its account and its purpose. The cipher's library is loaded with the first secret: 7 MiB that most
+    mail processes never need.
 
     Args:
         key: the key; or the file that holds it, created (mode 0600, synced) when the first secret is sealed.
@@ -118,6 +120,8 @@ class Sealer:
         Raises:
             StoreError: the key file cannot be read.
         """
+        from cryptography.exceptions import InvalidTag
+
         try:
             octets = base64.b64decode(text.removeprefix(_SEALED), validate=True)
             return self._ready(create=False).decrypt(octets[:12], octets[12:], _bound_to(account, purpose))
@@ -126,6 +130,8 @@ class Sealer:
 
     def _ready(self, *, create: bool) -> AESGCM:
         if self._cipher is None:
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
             octets = self._key if isinstance(self._key, bytes) else _read_key(self._key, create)
             self._cipher = AESGCM(hashlib.sha256(b"sekisho accounts\0" + octets).digest())
         return self._cipher

@@ -206,6 +206,8 @@ def _load_what_workers_share(settings: Settings) -> None:
     """Load what the settings call for and not every service has a use for: the workers share it if it comes now."""
     if asks_names(settings.route):
         import sekisho.net.dns_servers  # noqa: F401
+    if settings.accounts.cram_md5:
+        import cryptography.hazmat.primitives.ciphers.aead  # noqa: F401 its secrets are sealed with it
 
 
 def _emit(events: EventLog, name: str, **fields: object) -> None:
