@@ -3,12 +3,14 @@
 No decision about mail lives here; what lives here is what needs a clock or a socket: TLS, time limits, back-pressure,
 the wait before the greeting, and the order of replies while one of them is still being worked out.
 
-A connection costs no timer and no task: `MailServer` sweeps all connections for missed deadlines every few seconds.
+A connection costs no timer and no task: `MailServer` sweeps all connections every few seconds, gives those that were
+active since then a new deadline, and ends those that missed theirs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, cast
 
 from sekisho.net.tls import ServerTls, TlsError, TlsFailure, TlsPipe, is_client_hello
@@ -43,6 +45,7 @@ class Conversation(asyncio.Protocol):
         "_transport",
         "_upgrading",
         "_waiting",
+        "active",
         "address",
         "deadline",
     )
@@ -61,6 +64,7 @@ class Conversation(asyncio.Protocol):
         self._upgrading = False  # STARTTLS was granted, the handshake is not over
         self._paused = False  # the peer does not take our replies
         self._reading_paused = False
+        self.active = False  # something went on since the last sweep: its deadline is to be renewed
         self.address = ""
         self.deadline = 0.0
 
@@ -75,7 +79,7 @@ class Conversation(asyncio.Protocol):
             self.address = self.address[7:]
         server = self._server
         refusal = server.admit(self)
-        self.deadline = server.clock() + HANDSHAKE_TIMEOUT
+        self._limit(HANDSHAKE_TIMEOUT)
         if refusal is not None:
             self._refuse(refusal)
         elif server.implicit_tls:
@@ -115,7 +119,7 @@ class Conversation(asyncio.Protocol):
             smtp, session = self._open_session(tls=False)
             smtp.greet()
             early, self._early = self._early, None
-            self._touch()
+            self.active = True
             if self._ended:
                 smtp.receive_eof()
             if early or self._ended:
@@ -158,7 +162,7 @@ class Conversation(asyncio.Protocol):
                 smtp.receive_data(data)
                 self._pause_reading()
             elif not self._run(smtp, session, data) and smtp.in_content:
-                self._touch()  # a command counts when it is complete: its octets, one by one, buy no time
+                self.active = True  # a command counts when it is complete: its octets, one by one, buy no time
         except Exception:
             self._fail()
 
@@ -200,7 +204,7 @@ class Conversation(asyncio.Protocol):
     def _start_tls(self) -> None:
         assert self._tls is not None
         self._pipe = TlsPipe(self._tls)
-        self.deadline = self._server.clock() + HANDSHAKE_TIMEOUT
+        self._limit(HANDSHAKE_TIMEOUT)
 
     def _handshake_progress(self, pipe: TlsPipe) -> None:
         self._answer_in_tls(pipe)
@@ -210,7 +214,7 @@ class Conversation(asyncio.Protocol):
         upgraded = self._upgrading
         self._upgrading = False
         smtp, _ = self._open_session(tls=True)
-        self._touch()
+        self.active = True
         if not upgraded:
             smtp.greet()
             self._flush()
@@ -272,7 +276,7 @@ class Conversation(asyncio.Protocol):
             self._answer(pending)
             return
         self._waiting = True
-        self.deadline = float("inf")  # the wait is ours, not the client's
+        self.deadline = math.inf  # the wait is ours, not the client's
         future.add_done_callback(lambda _: self._resume(pending))
 
     def _resume(self, pending: Pending) -> None:
@@ -325,7 +329,7 @@ class Conversation(asyncio.Protocol):
             return False
         octets = take_output(smtp)
         if octets:
-            self._touch()
+            self.active = True
             pipe = self._pipe
             transport.write(octets if pipe is None else pipe.encrypt(octets))
         if smtp.closed:
@@ -342,7 +346,7 @@ class Conversation(asyncio.Protocol):
             if outgoing:
                 transport.write(outgoing)
         transport.close()
-        self.deadline = self._server.clock() + LINGER
+        self._limit(LINGER)
 
     def _fail(self) -> None:
         """In an exception handler: tell ourselves what went wrong, and the client that something did."""
@@ -386,13 +390,17 @@ class Conversation(asyncio.Protocol):
 
     # ------------------------------------------------------------------ time
 
-    def _touch(self) -> None:
-        if self._waiting:
-            return
-        server = self._server
-        session = self._session
-        in_content = session is not None and session.in_content
-        self.deadline = server.clock() + (server.data_timeout if in_content else server.idle_timeout)
+    def _limit(self, seconds: float) -> None:
+        self.active = False
+        self.deadline = self._server.clock() + seconds
+
+    def renew(self) -> None:
+        """Give a connection that was active its time again; one that waits for us has all the time there is."""
+        self.active = False
+        if not self._waiting:
+            server, session = self._server, self._session
+            in_content = session is not None and session.in_content
+            self._limit(server.data_timeout if in_content else server.idle_timeout)
 
     def expire(self) -> None:
         """Close a connection whose deadline has passed."""
@@ -404,7 +412,7 @@ class Conversation(asyncio.Protocol):
             transport.abort()
         else:
             self._abandon(replies.IDLE_TIMEOUT)
-            self.deadline = self._server.clock() + LINGER
+            self._limit(LINGER)
 
     def drain(self) -> None:
         """Close as soon as nothing is under way (the service is stopping)."""

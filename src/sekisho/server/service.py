@@ -28,7 +28,7 @@ __all__ = ["Kind", "MailServer", "Services"]
 Kind = Literal["submission", "submissions", "mx"]
 
 _LETTERS = {"submission": "s", "submissions": "t", "mx": "m"}
-SWEEP = 2.0  # seconds between looks for connections past their deadline
+SWEEP = 2.0  # seconds between looks at the deadlines of connections
 
 log = logging.getLogger(__name__)
 
@@ -199,8 +199,11 @@ class MailServer:
 
     def _sweep(self) -> None:
         now = self.clock()
-        for conversation in [c for c in self._conversations if c.deadline < now]:
-            conversation.expire()
+        for conversation in [c for c in self._conversations if c.active or c.deadline <= now]:
+            if conversation.active:
+                conversation.renew()
+            else:
+                conversation.expire()
         self._sweeper = self.loop.call_later(SWEEP, self._sweep)
 
     # ------------------------------------------------------------------ stopping
