@@ -201,12 +201,17 @@ def test_a_kernel_that_answers_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch
     assert kernel._load_fill() is None
 
 
-@pytest.mark.parametrize(("messages", "passwords"), [(True, False), (False, True), (False, False)])
-def test_half_a_kernel_is_told_to_operators(monkeypatch: pytest.MonkeyPatch, messages: bool, passwords: bool) -> None:
+@pytest.mark.parametrize(
+    ("messages", "passwords", "told"),
+    [(True, True, "compiled"), (True, False, "partly"), (False, True, "partly"), (False, False, "absent")],
+)
+def test_half_a_kernel_is_told_to_operators(
+    monkeypatch: pytest.MonkeyPatch, messages: bool, passwords: bool, told: str
+) -> None:
     monkeypatch.delenv("PURE_PYTHON", raising=False)
     monkeypatch.setattr(kernel, "compiled", object() if messages else None)
     monkeypatch.setattr(kernel, "fill_memory", object() if passwords else None)
-    assert kernel.presence() == "absent"
+    assert kernel.presence() == told
 
 
 def test_the_environment_switches_it_off() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sekisho.config import MIB, MINUTE, Duration, Size, at_least, between, setting
+from sekisho.config import KIB, MIB, MINUTE, Duration, Size, at_least, between, setting
 
 __all__ = ["AccountsSettings"]
 
@@ -77,3 +78,8 @@ class AccountsSettings:
     cache_entries: int = setting(
         10_000, "Most logins remembered in each mail process; about 250 octets each.", check=at_least(0)
     )
+
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        """Settings that contradict each other."""
+        if self.argon2_memory < 8 * KIB * self.argon2_lanes:
+            yield "argon2_memory", "is less than 8 KiB for each lane", "Raise it, or lower argon2_lanes."

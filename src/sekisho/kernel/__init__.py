@@ -83,7 +83,8 @@ fill_memory = _load_fill()
 
 
 def presence() -> str:
-    """Return ``compiled``, ``off`` (by PURE_PYTHON) or ``absent`` (not built, or not all of it), for operators."""
-    if compiled is not None and fill_memory is not None:
-        return "compiled"
-    return "off" if environ.get("PURE_PYTHON") else "absent"
+    """Return ``compiled``, ``off`` (by PURE_PYTHON), ``partly`` or ``absent`` (what was built), for operators."""
+    if environ.get("PURE_PYTHON"):
+        return "off"
+    parts = [part is not None for part in (compiled, fill_memory)]
+    return "compiled" if all(parts) else "partly" if any(parts) else "absent"

@@ -29,6 +29,8 @@ GRADES = ("ok", "warning", "error")
 KERNEL = {  # all the same to mail, but for the load
     "compiled": "the compiled part is in use",
     "off": "the compiled part is switched off here by PURE_PYTHON: Python does its work, and needs more CPU",
+    "partly": "only half of the compiled part is in use: one of its two modules was not built, or failed its test; a "
+    "newer C compiler and Python's headers at the installation mend that",
     "absent": "the compiled part was not built: Python does its work, and needs more CPU; a C compiler and Python's "
     "headers at the installation mend that",
 }

@@ -114,7 +114,7 @@ EVENTS: Final[dict[str, Row]] = {
     "queue.trouble": Row(Level.WARNING, "The disk of a spool refused something; outcomes wait in memory meanwhile."),
     "queue.full": Row(Level.WARNING, "There was no room for a message; the client was told to come back."),
     "service.started": Row(
-        Level.NOTICE, "The service listens. kernel: compiled, off (by PURE_PYTHON) or absent (not built)."
+        Level.NOTICE, "The service listens. kernel: compiled, partly, off (by PURE_PYTHON) or absent (not built)."
     ),
     "service.reloaded": Row(Level.NOTICE, "The configuration was read again."),
     "service.stopping": Row(Level.NOTICE, "The service takes no more connections and finishes what is under way."),
