@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from sekisho.delivery import RouteSettings, asks_names
+from sekisho.supervise import privileges, serve
 from sekisho.supervise.aside import lines_from
+from sekisho.supervise.errors import PrivilegeError
+
+from .conftest import Initialize
 
 OWN = {  # of packages that do not carry mail, what the mail server has a use for
     "autoconfig": {"settings"},
@@ -71,6 +75,26 @@ def test_what_asks_dns_is_shared_by_the_workers_where_mail_goes_by_name(
         "it._load_what_workers_share(Some(route=routes, accounts=AccountsSettings()))"
     )
     assert ("sekisho.net.dns_servers" in loaded_by(share)) is expected
+
+
+def test_it_is_loaded_before_rights_are_given_up(
+    initialized: Initialize, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service user may not be able to read the interpreter's modules: one below a home directory, for example."""
+    initialized()
+    order: list[str] = []
+
+    def drop(_: object) -> None:
+        order.append("given up")
+        raise PrivilegeError("enough seen")
+
+    monkeypatch.setattr(serve, "_load_what_workers_share", lambda _: order.append("loaded"))
+    monkeypatch.setattr(serve, "_bind", lambda *_: ([], None))
+    monkeypatch.setattr(privileges, "harden", lambda: None)
+    monkeypatch.setattr(privileges, "drop", drop)
+    with pytest.raises(PrivilegeError):
+        serve.serve(tmp_path / "sekisho.toml", {}, print)
+    assert order == ["loaded", "given up"]
 
 
 def test_work_done_aside_leaves_its_lines_and_nothing_loaded(tmp_path: Path) -> None:

@@ -158,9 +158,9 @@ def serve(
     count = worker_count(settings)
     bound, portal = _bind(settings, count, run_portal)
     prepare_directories(where, identity)
+    _load_what_workers_share(settings)  # as long as we may read it, which the service user may not everywhere
     privileges.drop(identity)
     refuse_unwritable(where)
-    _load_what_workers_share(settings)
 
     events = EventLog(where.log, settings.log, SUPERVISOR)
     try:
