@@ -5,15 +5,23 @@ The supervisor lives as long as the service, and the workers grow from it: what 
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 
+log = logging.getLogger(__name__)
 
-def lines_from(work: Callable[[], Sequence[str]]) -> list[str]:
-    """Return the lines that *work* returns, done in a child process. When it fails, the traceback is written and
-    there are none.
+
+def lines_from(what: str, work: Callable[[], Sequence[str]]) -> list[str]:
+    """Return the lines that *work* returns, done in a child process. When it fails, a line on standard error says so,
+    and there are none.
+
+    Args:
+        what: is done, in words for that line.
+
+    Raises:
+        OSError: there can be no further process now.
     """
     reading, writing = os.pipe()
     sys.stdout.flush()
@@ -24,8 +32,8 @@ def lines_from(work: Callable[[], Sequence[str]]) -> list[str]:
             os.close(reading)
             with open(writing, "w", encoding="utf-8") as file:
                 file.writelines(f"{line}\n" for line in work())
-        except BaseException:
-            traceback.print_exc()
+        except BaseException as error:  # one line: it is our own mistake, and whoever starts the service reads it
+            log.error("%s failed: %s: %s", what, type(error).__name__, error)
         finally:
             os._exit(0)
     os.close(writing)

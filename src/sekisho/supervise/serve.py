@@ -151,7 +151,7 @@ def serve(
     configuration = read_configuration(path, environment)
     settings = configuration.settings
     where = places(settings)
-    for line in lines_from(partial(_about_certificate, settings, where)):
+    for line in lines_from("looking at the certificate", partial(_about_certificate, settings, where)):
         say(line)
     identity = privileges.look_up(settings.service.user, settings.service.group)
     privileges.harden()
